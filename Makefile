@@ -1,0 +1,45 @@
+# Everything below needs Python 3.11+ and make alone; the rest is installed into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DATA ?=
+
+.PHONY: install test lint demo bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   run the whole loop on this machine and judge it  (DATA=file.jsonl.gz for your own listings)"
+	@echo "make test   lint, types and all tests, on real Kafka and OpenSearch"
+	@echo "make bench  the speed and memory ratios"
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned packages (torch is large: a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(VENV)/.installed
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+demo: install
+	$(BIN)/qexplorer demo $(if $(DATA),--data $(DATA))
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+lock:
+	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" --output-file requirements.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Find the disguised siblings of flagged listings by search queries."""

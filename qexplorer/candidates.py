@@ -1,0 +1,177 @@
+"""Candidates: what could be searched for one flag, each with where it came from."""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from qexplorer.errors import ReplyError
+from qexplorer.guard import BANAL, refusal
+from qexplorer.llm.engine import Generation, Reply
+from qexplorer.llm.parse import parse_reply
+from qexplorer.near_duplicates import terms
+from qexplorer.normalise import normalise
+from qexplorer.redact import Contact, contact_hash, contacts, redact
+from qexplorer.search.backend import SearchKind
+from qexplorer.words import is_han, tokens
+from schemas import Query, QuerySource
+
+LEXICAL = 6
+PLACEHOLDER = re.compile(r"<(?:phone|email|handle)>")
+SPAN_WORDS = 3
+HAN_SPAN = 4
+MOST_CONTACTS = 3
+WHOLE_TEXT_LEAST = 4
+Weigh = Callable[[Sequence[str]], list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A query with what is searched for it; `refused` says why the guard keeps it from being searched.
+
+    `query` goes into records that people and logs see, so for a contact or a whole text it only says which
+    it is, while `text` and `normalised` are what the search needs.
+    """
+
+    query: Query
+    kind: SearchKind
+    text: str
+    normalised: str
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """The candidates of one flag in the order in which they deserve a search, and the replies that failed."""
+
+    candidates: tuple[Candidate, ...]
+    unparseable: int
+
+
+def propose(
+    text: str, normalised: str, reply: Reply | None, *, contact_key: bytes, weigh: Weigh | None = None
+) -> Proposal:
+    """Return the guarded candidates of one listing.
+
+    `text` is title and description as they are, `normalised` their normal form. Order: the whole text and
+    contacts first, for they cost one search each and miss least; then the model's and lexical queries, by
+    what triage says of their words where there is a triage, else the model's before the lexical ones.
+    """
+    queries, unparseable = _from_reply(reply) if reply else ([], 0)
+    queries += [(span, QuerySource.LEXICAL, None) for span in spans(redact(text), weigh)]
+    if weigh is not None and queries:
+        weights = weigh([normalise(query) for query, _, _ in queries])
+        # Sorting is stable: among equals the model's own order stays.
+        order = sorted(range(len(queries)), key=lambda place: -weights[place])
+        queries = [(queries[place][0], queries[place][1], weights[place]) for place in order]
+    fixed = [*_whole(text, normalised), *_contact_candidates(text, contact_key)]
+    return Proposal(candidates=(*fixed, *_guarded(queries)), unparseable=unparseable)
+
+
+def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[str]:
+    """Return up to `most` short spans of a text, without common words at their ends and without overlap.
+
+    They are ordered by `weigh` (its triage), else by the length of their words: rare words are long.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    place = 0
+    for line in PLACEHOLDER.sub("\n", text).splitlines():
+        words = list(tokens(line))
+        for start, stop in _windows(words):
+            found.setdefault(" ".join(words[start:stop]), (place + start, place + stop))
+        place += len(words) + 1
+        for run in filter(is_han, words):
+            for start in range(0, max(1, len(run) - 1), 2):
+                found.setdefault(run[start : start + HAN_SPAN], (-1, -1))
+    texts = list(found)
+    weights = weigh([normalise(span) for span in texts]) if weigh and texts else [float(len(s)) for s in texts]
+    ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
+    chosen: list[str] = []
+    taken: set[int] = set()
+    for at in ranked:
+        start, stop = found[texts[at]]
+        places = set(range(start, stop)) if start >= 0 else set()
+        if not places & taken and not any(texts[at] in other or other in texts[at] for other in chosen):
+            chosen.append(texts[at])
+            taken |= places
+        if len(chosen) == most:
+            break
+    return chosen
+
+
+def _windows(words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the windows of two and three Latin words that start and end with a telling one."""
+    plain = [word not in BANAL and not is_han(word) and len(word) > 1 for word in words]
+    return [
+        (start, start + size)
+        for size in range(2, SPAN_WORDS + 1)
+        for start in range(len(words) - size + 1)
+        if plain[start] and plain[start + size - 1] and not any(map(is_han, words[start : start + size]))
+    ]
+
+
+def _from_reply(reply: Reply) -> tuple[list[tuple[str, QuerySource, float | None]], int]:
+    """Return the queries of all generations, interleaved by place: each generation puts its best first."""
+    parsed: list[list[tuple[str, QuerySource, float | None]]] = []
+    unparseable = 0
+    for generation in reply.generations:
+        try:
+            queries = parse_reply(generation.text)
+        except ReplyError:
+            unparseable += 1
+            continue
+        source, score = QuerySource(generation.source), _mean_logprob(generation)
+        parsed.append([(query, source, score) for query in queries])
+    rows = itertools.zip_longest(*parsed)
+    return [entry for row in rows for entry in row if entry is not None], unparseable
+
+
+def _mean_logprob(generation: Generation) -> float | None:
+    logprobs = generation.logprobs
+    return sum(logprobs) / len(logprobs) if logprobs else None
+
+
+def _guarded(queries: Sequence[tuple[str, QuerySource, float | None]]) -> list[Candidate]:
+    accepted: list[frozenset[str]] = []
+    seen: set[str] = set()
+    candidates: list[Candidate] = []
+    for text, source, score in queries:
+        normalised = normalise(text)
+        if normalised in seen:
+            continue
+        seen.add(normalised)
+        reason = refusal(normalised, accepted)
+        if not reason:
+            accepted.append(frozenset(terms(normalised)))
+        query = _query(text, normalised, source, score)
+        candidates.append(
+            Candidate(query=query, kind=SearchKind.WORDS, text=text, normalised=normalised, refused=reason)
+        )
+    return candidates
+
+
+def _whole(text: str, normalised: str) -> list[Candidate]:
+    if len(terms(normalised)) < WHOLE_TEXT_LEAST:
+        return []
+    query = _query("similar text", normalised, QuerySource.WHOLE_TEXT, None)
+    return [Candidate(query=query, kind=SearchKind.WHOLE_TEXT, text=text, normalised=normalised)]
+
+
+def _contact_candidates(text: str, key: bytes) -> list[Candidate]:
+    if not key:
+        return []
+    found = dict.fromkeys(contacts(text))
+    return [_contact(contact, key) for contact in itertools.islice(found, MOST_CONTACTS)]
+
+
+def _contact(contact: Contact, key: bytes) -> Candidate:
+    hashed = contact_hash(contact, key)
+    query = _query(f"same {contact.kind}", hashed, QuerySource.CONTACT, None)
+    return Candidate(query=query, kind=SearchKind.CONTACT, text=hashed, normalised=hashed)
+
+
+def _query(text: str, normalised: str, source: QuerySource, score: float | None) -> Query:
+    digest = hashlib.sha256(f"{source.value}\0{normalised}".encode()).hexdigest()[:24]
+    shown = "" if source in {QuerySource.WHOLE_TEXT, QuerySource.CONTACT} else normalised
+    return Query(id=digest, text=text, normalised=shown, source=source, score=score)

@@ -1,0 +1,240 @@
+"""Discoveries: every item that is known, so that one item is reviewed once.
+
+States of an item, kept under its review key:
+
+    (new) ──claim──▶ pending ──published──▶ published ──retract──▶ retracted ──claim──▶ pending …
+      └────flagged───▶ flagged ◀──flagged──────┘
+
+The owner of a pending item is the flag that claimed it. A worker that dies between claim and publication
+leaves a pending item: its own retry publishes it again, and anyone else may once `claim_timeout` has passed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from qexplorer.near_duplicates import Fingerprint
+from qexplorer.search.backend import Document, DocumentStore, WriteMode
+
+FOUND_AT_ONCE = 1_000
+
+
+class State(StrEnum):
+    """What is known of an item."""
+
+    FLAGGED = "flagged"
+    PENDING = "pending"
+    PUBLISHED = "published"
+    RETRACTED = "retracted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A listing in one content version under one policy, with the fingerprint of its text."""
+
+    index: str
+    listing_id: str
+    listing_version: str
+    policy: str
+    seller: str
+    depth: int
+    mark: Fingerprint
+
+    @property
+    def review_key(self) -> str:
+        """The identity under which it is reviewed once, whatever the seed, retry or model."""
+        return review_key(self.index, self.listing_id, self.listing_version, self.policy)
+
+
+def review_key(index: str, listing_id: str, listing_version: str, policy: str) -> str:
+    """Return the hash of index, listing id, content version and policy: 32 hex digits."""
+    return hashlib.sha256("\0".join((index, listing_id, listing_version, policy)).encode()).hexdigest()[:32]
+
+
+def item_key(index: str, listing_id: str, policy: str) -> str:
+    """Return what the versions of a listing share, by which lineage is looked up."""
+    return hashlib.sha256("\0".join((index, listing_id, policy)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known under one review key."""
+
+    review_key: str
+    state: State
+    owner: str
+    depth: int
+    at: datetime
+    hashes: frozenset[int]
+    bands: tuple[str, ...]
+    item: str
+    policy: str
+
+    def free(self, now: datetime, timeout_s: float) -> bool:
+        """Whether another flag may claim it: its owner died before publishing, or it was retracted."""
+        expired = self.state is State.PENDING and now - self.at >= timedelta(seconds=timeout_s)
+        return expired or self.state is State.RETRACTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a flag wants to publish: the item, and the suspect record as it will be sent."""
+
+    owner: str
+    item: Item
+    suspect: bytes
+
+
+class Discoveries:
+    """The known items in an index of their own, shared by all replicas."""
+
+    def __init__(self, store: DocumentStore, index: str) -> None:
+        self._store = store
+        self._index = index
+
+    async def known(self, keys: Sequence[str]) -> dict[str, Known]:
+        """Return what is known under the review keys."""
+        if not keys:
+            return {}
+        found = await self._store.get(self._index, keys)
+        return {key: _known(document) for key, document in found.items()}
+
+    async def versions(self, items: Sequence[str]) -> dict[str, list[Known]]:
+        """Return what is known of any version of the listings, by item key."""
+        found: dict[str, list[Known]] = {}
+        for document in await self._store.find(self._index, "item", list(dict.fromkeys(items)), FOUND_AT_ONCE):
+            known = _known(document)
+            found.setdefault(known.item, []).append(known)
+        return found
+
+    async def alike(self, bands: Iterable[str]) -> list[Known]:
+        """Return known items that share a band with one of the fingerprints: candidates for near-duplicates."""
+        wanted = list(dict.fromkeys(bands))
+        found: list[Known] = []
+        for start in range(0, len(wanted), 10_000):
+            chunk = wanted[start : start + 10_000]
+            found += map(_known, await self._store.find(self._index, "bands", chunk, FOUND_AT_ONCE))
+        return found
+
+    async def pending(self, owners: Sequence[str]) -> dict[str, list[bytes]]:
+        """Return the suspects that the flags claimed and never published, by flag.
+
+        Another run of a flag can ask other queries, so what it had claimed is published from here.
+        """
+        left: dict[str, list[bytes]] = {}
+        for document in await self._store.find(self._index, "owner", list(owners), FOUND_AT_ONCE):
+            if document.source["state"] == State.PENDING:
+                left.setdefault(document.source["owner"], []).append(document.source["suspect"].encode())
+        return left
+
+    async def flagged(self, items: Mapping[str, Item], now: datetime) -> None:
+        """Enter consumed flags (flag id → its listing) as known items."""
+        documents = [
+            Document(id=item.review_key, source=_source(item, State.FLAGGED, flag, now)) for flag, item in items.items()
+        ]
+        if documents:
+            await self._store.write(self._index, documents, WriteMode.REPLACE)
+
+    async def claim(self, claims: Sequence[Claim], now: datetime, timeout_s: float) -> set[str]:
+        """Claim items and return the review keys that their owners may publish.
+
+        A key is refused when another flag has published it, holds it, or the platform has flagged it.
+        """
+        items = {claim.item.review_key: claim for claim in claims}
+        documents = [Document(id=key, source=_pending(claim, now)) for key, claim in items.items()]
+        if not documents:
+            return set()
+        conflicts = await self._store.write(self._index, documents, WriteMode.CREATE)
+        granted = set(items) - conflicts
+        if not conflicts:
+            return granted
+        held = await self._store.get(self._index, sorted(conflicts))
+        over: list[Document] = []
+        for key, document in held.items():
+            claim, known = items[key], _known(document)
+            if known.state is State.PENDING and known.owner == claim.owner:
+                granted.add(key)
+            elif known.free(now, timeout_s):
+                source = _pending(claim, now)
+                over.append(Document(id=key, source=source, seq_no=document.seq_no, primary_term=document.primary_term))
+        if over:
+            lost = await self._store.write(self._index, over, WriteMode.REPLACE)
+            granted |= {document.id for document in over} - lost
+        return granted
+
+    async def published(self, keys: Sequence[str], now: datetime) -> None:
+        """Mark claimed items as published."""
+        held = await self._store.get(self._index, keys)
+        documents = [
+            Document(
+                id=key,
+                source={
+                    **{name: value for name, value in document.source.items() if name != "suspect"},
+                    "state": State.PUBLISHED.value,
+                    "at": now.isoformat(),
+                },
+                seq_no=document.seq_no,
+                primary_term=document.primary_term,
+            )
+            for key, document in held.items()
+            if document.source["state"] == State.PENDING
+        ]
+        if documents:
+            await self._store.write(self._index, documents, WriteMode.REPLACE)
+
+    async def retract(self, keys: Sequence[str], now: datetime) -> list[str]:
+        """Mark published items as retracted and return their keys; they may be published again."""
+        held = await self._store.get(self._index, keys)
+        documents = [
+            Document(
+                id=key,
+                source={**document.source, "state": State.RETRACTED.value, "at": now.isoformat()},
+                seq_no=document.seq_no,
+                primary_term=document.primary_term,
+            )
+            for key, document in held.items()
+            if document.source["state"] in {State.PUBLISHED, State.PENDING}
+        ]
+        if documents:
+            lost = await self._store.write(self._index, documents, WriteMode.REPLACE)
+            return [document.id for document in documents if document.id not in lost]
+        return []
+
+
+def _pending(claim: Claim, now: datetime) -> dict[str, Any]:
+    return {**_source(claim.item, State.PENDING, claim.owner, now), "suspect": claim.suspect.decode()}
+
+
+def _source(item: Item, state: State, owner: str, now: datetime) -> dict[str, Any]:
+    return {
+        "item": item_key(item.index, item.listing_id, item.policy),
+        "index": item.index,
+        "listing_id": item.listing_id,
+        "listing_version": item.listing_version,
+        "policy": item.policy,
+        "seller": item.seller,
+        "state": state.value,
+        "owner": owner,
+        "depth": item.depth,
+        "bands": list(item.mark.bands),
+        "hashes": sorted(item.mark.hashes),
+        "at": now.isoformat(),
+    }
+
+
+def _known(document: Document) -> Known:
+    source = document.source
+    return Known(
+        review_key=document.id,
+        state=State(source["state"]),
+        owner=source["owner"],
+        depth=int(source["depth"]),
+        at=datetime.fromisoformat(source["at"]),
+        hashes=frozenset(source["hashes"]),
+        bands=tuple(source["bands"]),
+        item=source["item"],
+        policy=source["policy"],
+    )

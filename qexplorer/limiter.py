@@ -1,0 +1,54 @@
+"""How fast this replica may search: its share of the fleet's allowance, halved under load."""
+
+from qexplorer.clock import Clock
+
+RECOVERY_S = 30.0
+LEAST_SHARE = 1 / 64
+
+
+class SearchLimiter:
+    """A token bucket of one second's worth of searches.
+
+    `max_qps` is the fleet's allowance in searches a second. `share` in (0, 1] is this replica's part of it, set
+    from the assigned partitions. `backing_off` halves the rate; it doubles again every 30 s without another.
+    """
+
+    def __init__(self, max_qps: float, clock: Clock) -> None:
+        self._max_qps = max_qps
+        self._clock = clock
+        self._share = 1.0
+        self._slowed = 1.0
+        self._changed_at = clock.monotonic()
+        self._filled_at = clock.monotonic()
+        self._tokens = max(1.0, max_qps)
+
+    @property
+    def rate(self) -> float:
+        """Searches a second that are allowed now."""
+        while self._slowed < 1.0 and self._clock.monotonic() - self._changed_at >= RECOVERY_S:
+            self._slowed = min(1.0, self._slowed * 2)
+            self._changed_at += RECOVERY_S
+        return self._max_qps * self._share * self._slowed
+
+    def set_share(self, share: float) -> None:
+        """Set this replica's part of the fleet's allowance; 0 is taken for the least part."""
+        self._share = max(share, LEAST_SHARE)
+
+    def back_off(self) -> None:
+        """Halve the rate: the platform's search is overloaded or slow."""
+        self._slowed = max(LEAST_SHARE, self._slowed / 2)
+        self._changed_at = self._clock.monotonic()
+
+    async def take(self, searches: int) -> None:
+        """Wait until that many searches may start."""
+        self._fill()
+        self._tokens -= searches
+        if self._tokens < 0:
+            # The debt is paid by waiting; a later caller starts from the debt, so nobody starves.
+            await self._clock.sleep(-self._tokens / self.rate)
+
+    def _fill(self) -> None:
+        now = self._clock.monotonic()
+        rate = self.rate
+        self._tokens = min(max(1.0, rate), self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now

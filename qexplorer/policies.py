@@ -1,0 +1,111 @@
+"""Policies: what is looked for, where, and how far the system may go."""
+
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from qexplorer.errors import ConfigError
+from qexplorer.llm.engine import EngineSettings
+from qexplorer.settings import Section
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class Policy(Section):
+    """One policy.
+
+    `kinds` are the kinds of flags it takes (`drugs/*` takes all below drugs); `candidates` is how many
+    replies are sampled beside the greedy one; `triage_threshold` is the least probability with which an
+    item is shown; `cap_per_seed` bounds how many suspects one flag may publish; a flag older than
+    `max_flag_age` is not explored; `text_may_leave` allows an engine on another machine; `priority` 1 is
+    the most urgent.
+    """
+
+    id: Name
+    kinds: tuple[str, ...] = ("*",)
+    prompt: str = "default"
+    engine: str = "default"
+    adapter: str = ""
+    index: str = "listings"
+    locales: tuple[str, ...] = ()
+    priority: Annotated[int, Field(ge=1, le=9)] = 5
+    candidates: Annotated[int, Field(ge=0, le=32)] = 4
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    triage_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    cap_per_seed: Annotated[int, Field(gt=0)] = 20
+    max_flag_age: timedelta = timedelta(days=30)
+    text_may_leave: bool = False
+
+
+class Policies(Section):
+    """All policies of an installation."""
+
+    version: Annotated[int, Field(ge=1, le=1)] = 1
+    policies: Annotated[tuple[Policy, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        ids = [policy.id for policy in self.policies]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"two policies have the id {twice[0]}")
+        return self
+
+    def find(self, policy: str, kind: str) -> Policy | None:
+        """Return the policy of that id when it takes that kind, else None."""
+        for found in self.policies:
+            if found.id == policy and any(fnmatchcase(kind, pattern) for pattern in found.kinds):
+                return found
+        return None
+
+    def check_engines(self, engines: dict[str, EngineSettings]) -> None:
+        """Raise ConfigError when a policy names no known engine, or one that its text may not go to."""
+        for policy in self.policies:
+            engine = engines.get(policy.engine)
+            if engine is None:
+                raise ConfigError(
+                    f"policy {policy.id} names the engine {policy.engine}, which the settings do not have",
+                    remedy=f"Use one of: {', '.join(sorted(engines))}; or add it under engines",
+                )
+            if leaves_machine(engine) and not policy.text_may_leave:
+                raise ConfigError(
+                    f"policy {policy.id} would send text to {engine.base_url}, but text_may_leave is false",
+                    remedy="Use an engine on this machine, or set text_may_leave: true",
+                )
+
+
+def leaves_machine(engine: EngineSettings) -> bool:
+    """Whether the engine sends a listing's text to another machine."""
+    host = urlsplit(engine.base_url).hostname
+    return engine.kind == "openai" and host not in {"127.0.0.1", "localhost", "::1"}
+
+
+def parse_policies(text: str, name: str = "policies.yaml") -> Policies:
+    """Read policies from YAML. Raises ConfigError that names the file and the field."""
+    try:
+        return Policies.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {error}", remedy="Mend the line it names") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the top level"
+        raise ConfigError(f"{name}: {where}: {first['msg']}", remedy="Mend that field") from None
+
+
+def load_policies(path: Path | None) -> Policies:
+    """Read the policies file, or the policies that come with the package when `path` is None."""
+    path = path or Path(__file__).with_name("policies.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the policies file {path} cannot be read: {error.strerror}", remedy="Give its path as `policies`"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8", remedy="Save it as UTF-8") from None
+    return parse_policies(text, str(path))

@@ -1,0 +1,1 @@
+"""OpenSearch: the seams, the query DSL and the client."""

@@ -1,0 +1,305 @@
+"""OpenSearch behind the two seams: every response is checked, every foreign error is translated here."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import orjson
+import structlog
+
+from qexplorer.errors import AccessError, BadInputError, ConfigError, SearchUnavailableError
+from qexplorer.search.backend import (
+    Document,
+    Hit,
+    SearchProblem,
+    SearchRequest,
+    SearchResult,
+    WriteMode,
+)
+from qexplorer.search.dsl import build, dsl_hash
+from qexplorer.settings import IndexFields, SearchSettings
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+GET_CHUNK = 1_000
+WRITE_CHUNK = 500
+
+
+class OpenSearchClient:
+    """One asynchronous client for one event loop: `async with OpenSearchClient(settings) as client`."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self.overloaded: Callable[[], None] = lambda: None
+
+    async def __aenter__(self) -> Self:
+        from opensearchpy import AsyncOpenSearch
+
+        settings = self._settings
+        login = (settings.user, settings.password.get_secret_value()) if settings.user else None
+        secure: dict[str, Any] = {}
+        if settings.url.startswith("https"):
+            secure = {"verify_certs": settings.verify, "ssl_show_warn": False}
+            if settings.ca_file is not None:
+                secure["ca_certs"] = str(settings.ca_file)
+        self._client = AsyncOpenSearch(
+            hosts=[settings.url],
+            http_auth=login,
+            timeout=settings.timeout_s,
+            max_retries=0,
+            pool_maxsize=16,
+            **secure,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def request(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Any:
+        """Send one request and return the parsed answer; errors are translated as in `translated`."""
+        async with translated(self._settings.url):
+            return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
+
+    # Searching
+
+    async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Run the requests as one msearch; where that fails as a whole, one by one."""
+        if not requests:
+            return []
+        bodies = [self._body(request) for request in requests]
+        lines: list[bytes] = []
+        for request, body in zip(requests, bodies, strict=True):
+            lines += [orjson.dumps({"index": request.index}), orjson.dumps(body)]
+        try:
+            answer = await self.request("POST", "/_msearch", b"\n".join(lines) + b"\n")
+            parts = answer["responses"]
+            if len(parts) != len(requests):
+                raise SearchUnavailableError(f"OpenSearch answered {len(parts)} of {len(requests)} searches")
+        except (BadInputError, KeyError, TypeError):
+            # One malformed search can fail a whole msearch: only the bad one may suffer.
+            log.warning("msearch refused, searching one by one", searches=len(requests))
+            parts = [await self._single(request, body) for request, body in zip(requests, bodies, strict=True)]
+        return [
+            self._result(request, dsl_hash(body), part)
+            for request, body, part in zip(requests, bodies, parts, strict=True)
+        ]
+
+    async def count(self, index: str) -> int:
+        """Return how many listings the mandatory filters leave in the index."""
+        body = {"query": {"bool": {"filter": list(self._settings.index(index).filters)}}}
+        answer = await self.request("POST", f"/{index}/_count", body)
+        return int(answer["count"])
+
+    def _body(self, request: SearchRequest) -> dict[str, Any]:
+        return build(request, self._settings.index(request.index), timeout_s=self._settings.timeout_s)
+
+    async def _single(self, request: SearchRequest, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await self.request("POST", f"/{request.index}/_search", body)
+        except BadInputError as error:
+            return {"status": 400, "error": {"reason": error.message}}
+        return answer
+
+    def _result(self, request: SearchRequest, body_hash: str, part: Mapping[str, Any]) -> SearchResult:
+        problem = _problem(part)
+        if problem is not None:
+            kind, reason = problem
+            if part.get("status") == 429:
+                self.overloaded()
+            return SearchResult(problem=kind, reason=reason, dsl_hash=body_hash)
+        fields = self._settings.index(request.index).fields
+        first = 1 if request.after is None else self._settings.hits + 1
+        hits = part["hits"]
+        return SearchResult(
+            hits=tuple(_hit(hit, fields, rank) for rank, hit in enumerate(hits["hits"], start=first)),
+            total=int(hits["total"]["value"]),
+            took_ms=float(part.get("took", 0)),
+            dsl_hash=body_hash,
+        )
+
+    # Documents
+
+    async def get(self, index: str, ids: Sequence[str]) -> dict[str, Document]:
+        """Return the documents that exist, by id; what was just written is seen."""
+        found: dict[str, Document] = {}
+        for chunk in _chunks(list(dict.fromkeys(ids)), GET_CHUNK):
+            answer = await self.request("POST", f"/{index}/_mget", {"ids": chunk})
+            for doc in answer["docs"]:
+                if doc.get("found"):
+                    found[doc["_id"]] = _document(doc)
+                elif "error" in doc:
+                    raise SearchUnavailableError(f"{index} cannot be read: {doc['error'].get('reason', '')}")
+        return found
+
+    async def write(self, index: str, documents: Sequence[Document], mode: WriteMode) -> set[str]:
+        """Write all by bulk and return the ids that were refused because of a conflict."""
+        conflicts: set[str] = set()
+        for chunk in _chunks(list(documents), WRITE_CHUNK):
+            lines: list[bytes] = []
+            for document in chunk:
+                action: dict[str, Any] = {"_id": document.id}
+                if document.seq_no >= 0 and mode is WriteMode.REPLACE:
+                    action |= {"if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
+                verb = "create" if mode is WriteMode.CREATE else "index"
+                lines += [orjson.dumps({verb: action}), orjson.dumps(dict(document.source))]
+            answer = await self.request("POST", f"/{index}/_bulk", b"\n".join(lines) + b"\n")
+            for item in answer["items"]:
+                conflicts |= _refused(index, next(iter(item.values())))
+        return conflicts
+
+    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
+        """Return documents with any of the values in a keyword field."""
+        if not values:
+            return []
+        body = {
+            "query": {"bool": {"filter": [{"terms": {field_name: list(values)}}]}},
+            "size": size,
+            "seq_no_primary_term": True,
+        }
+        answer = await self.request("POST", f"/{index}/_search", body)
+        problem = _problem(answer)
+        if problem is not None:
+            raise SearchUnavailableError(f"{index} cannot be searched: {problem[1]}")
+        return [_document(hit) for hit in answer["hits"]["hits"]]
+
+    async def ensure_index(self, index: str, body: Mapping[str, Any]) -> bool:
+        """Create the index unless it exists; return whether it was created."""
+        try:
+            await self.request("PUT", f"/{index}", dict(body))
+        except BadInputError as error:
+            if "resource_already_exists" in error.message:
+                return False
+            raise ConfigError(f"the index {index} cannot be created: {error.message}") from None
+        return True
+
+
+@asynccontextmanager
+async def translated(url: str) -> AsyncIterator[None]:
+    """Turn opensearch-py's errors into ours.
+
+    401, 403 and certificates → AccessError; 404 → ConfigError; time-outs, connections, 429 and 5xx →
+    SearchUnavailableError; other 4xx → BadInputError. A full disk answers 429 or 403 with a block: retryable.
+    """
+    from opensearchpy import exceptions as foreign
+
+    try:
+        yield
+    except foreign.SSLError as error:
+        raise AccessError(
+            f"the certificate of {url} was refused: {_brief(error)}",
+            remedy="Name the authority that signed it as search.ca_file",
+        ) from error
+    except foreign.ConnectionError as error:
+        raise SearchUnavailableError(
+            f"OpenSearch at {url} does not answer: {_brief(error)}",
+            remedy="Check that it runs and that search.url is right",
+        ) from error
+    except foreign.TransportError as error:
+        raise _translate_status(url, error) from error
+    except foreign.SerializationError as error:
+        raise SearchUnavailableError(f"{url} did not answer in JSON", remedy="Is it OpenSearch?") from error
+    except (foreign.OpenSearchException, ValueError, TimeoutError) as error:
+        raise SearchUnavailableError(f"the request to {url} failed: {_brief(error)}") from error
+
+
+def _translate_status(url: str, error: Any) -> Exception:
+    status = error.status_code
+    reason = f"{error.error}: {_reason(error.info)}"[:300]
+    if status == 401:
+        return AccessError(f"{url} refused the login", remedy="Check search.user and search.password")
+    if status == 403 and "cluster_block" not in reason:
+        return AccessError(f"{url} refused a permission: {reason}", remedy="Give the user the worker's role")
+    if status == 404:
+        return ConfigError(f"{url} has no such thing: {reason}", remedy="Check the name of the index")
+    if status == 403 or status in RETRY_STATUS or not isinstance(status, int):
+        return SearchUnavailableError(f"OpenSearch at {url} answered {status}: {reason}")
+    return BadInputError(f"OpenSearch refused the request: {reason}")
+
+
+def _reason(info: Any) -> str:
+    if isinstance(info, Mapping) and isinstance(info.get("error"), Mapping):
+        return str(info["error"].get("reason", ""))
+    return ""
+
+
+def _brief(error: Exception) -> str:
+    return str(error).split("\n", maxsplit=1)[0][:200]
+
+
+def _problem(part: Mapping[str, Any]) -> tuple[SearchProblem, str] | None:
+    """Say what is wrong with one answer: partial results are not success."""
+    if not isinstance(part, Mapping):
+        return SearchProblem.UNAVAILABLE, "the answer is not an object"
+    if "error" in part:
+        status = part.get("status", 500)
+        error = part["error"]
+        reason = str(error.get("reason", "") if isinstance(error, Mapping) else error)[:200]
+        retry = status in RETRY_STATUS
+        return (SearchProblem.UNAVAILABLE if retry else SearchProblem.REFUSED), reason
+    if part.get("timed_out"):
+        return SearchProblem.UNAVAILABLE, "the search ran out of time"
+    failed = part.get("_shards", {}).get("failed", 0)
+    if failed:
+        return SearchProblem.UNAVAILABLE, f"{failed} shards failed"
+    if "hits" not in part or "total" not in part["hits"]:
+        return SearchProblem.UNAVAILABLE, "the answer has no hits"
+    return None
+
+
+def _hit(hit: Mapping[str, Any], fields: IndexFields, rank: int) -> Hit:
+    source = hit.get("_source", {})
+    title, description = _text(source, fields.title), _text(source, fields.description)
+    return Hit(
+        listing_id=_text(source, fields.id) or hit["_id"],
+        version=_text(source, fields.version) or str(hit.get("_version", "")),
+        title=title,
+        description=description,
+        seller=_text(source, fields.seller),
+        locale=_text(source, fields.locale),
+        rank=rank,
+        score=float(hit.get("_score") or 0.0),
+        highlights={name: tuple(parts) for name, parts in hit.get("highlight", {}).items()},
+        sort=tuple(hit.get("sort", ())),
+    )
+
+
+def _text(source: Mapping[str, Any], path: str) -> str:
+    if not path:
+        return ""
+    value: Any = source.get(path)
+    if value is None and "." in path:
+        value = source
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, (list, tuple)):
+        return "\n".join(str(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _document(doc: Mapping[str, Any]) -> Document:
+    return Document(
+        id=doc["_id"],
+        source=doc.get("_source", {}),
+        seq_no=doc.get("_seq_no", -1),
+        primary_term=doc.get("_primary_term", -1),
+    )
+
+
+def _refused(index: str, item: Mapping[str, Any]) -> set[str]:
+    status = int(item["status"])
+    if status == 409:
+        return {str(item["_id"])}
+    if status >= 300:
+        raise SearchUnavailableError(f"{index} refused a write: {item['error'].get('reason', '')[:200]}")
+    return set()
+
+
+def _chunks(items: list[T], size: int) -> Iterable[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

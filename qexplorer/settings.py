@@ -1,0 +1,224 @@
+"""Settings, one class a concern. They are read once, in wiring, and passed down.
+
+Sources, the first wins: arguments, environment (`QEXPLORER_SEARCH__URL=…`), the YAML file that
+`QEXPLORER_CONFIG` or `--config` names, the defaults below.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from qexplorer.errors import ConfigError
+from qexplorer.llm.engine import EngineSettings
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that knows no other names than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexFields(Section):
+    """Where an index keeps what QExplorer needs: dotted paths into `_source`; empty when it has none.
+
+    `text` are the analysed fields that are searched; `normalised` and `contacts` are filled by
+    `qexplorer index load` and are usually absent from a platform's own index.
+    """
+
+    id: str = "id"
+    version: str = "version"
+    title: str = "title"
+    description: str = "description"
+    text: tuple[str, ...] = ("title", "description")
+    normalised: str = "normalised"
+    contacts: str = "contacts"
+    seller: str = "seller"
+    locale: str = "locale"
+    updated_at: str = "updated_at"
+
+
+class IndexSettings(Section):
+    """An index of listings: ours, or one that the platform already has."""
+
+    fields: IndexFields = IndexFields()
+    filters: tuple[dict[str, Any], ...] = ({"term": {"status": "active"}},)
+
+
+class SearchSettings(Section):
+    """The OpenSearch cluster and how much of it may be used.
+
+    `max_qps` is the fleet's allowance in searches a second; each replica takes its share by partitions.
+    `slow_ms` is the `took` of a search above which the allowance is halved, as it is on 429.
+    """
+
+    url: str = "http://127.0.0.1:9200"
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    verify: bool = True
+    timeout_s: Seconds = 10.0
+    max_per_seed: Positive = 12
+    max_qps: Annotated[float, Field(gt=0)] = 200.0
+    slow_ms: Positive = 1000
+    hits: Annotated[int, Field(gt=0, le=1000)] = 60
+    max_share: Share = 0.02
+    min_share_hits: Positive = 500
+    indices: dict[str, IndexSettings] = Field(default_factory=dict)
+    discoveries: str = "qexplorer-discoveries"
+    bank: str = "qexplorer-queries"
+
+    def index(self, name: str) -> IndexSettings:
+        """Return the settings of an index; one that is not named here is taken for one of ours."""
+        return self.indices.get(name, IndexSettings())
+
+
+class ExploreSettings(Section):
+    """How candidates become suspects.
+
+    `near_duplicate` is the token Jaccard above which two listings count as one; `few_hits` is the number
+    of new hits below which a further page is read, `pages` how many at most; `bank_interval_s` is how long
+    a query rests before it runs again over what is new; `overlap_s` is how far back such a run reaches
+    beyond the last one, for listings that were still on their way into the index.
+    """
+
+    near_duplicate: Share = 0.7
+    few_hits: Annotated[int, Field(ge=0)] = 5
+    pages: Annotated[int, Field(ge=0, le=2)] = 2
+    bank_interval_s: Seconds = 3600.0
+    overlap_s: Seconds = 120.0
+    claim_timeout_s: Seconds = 600.0
+    max_depth: Positive = 3
+    generate_timeout_s: Seconds = 120.0
+    contact_key: SecretStr = SecretStr("")
+    max_text: Positive = 20_000
+
+
+class Topics(Section):
+    """The names of the topics."""
+
+    flags: str = "flagged-listings"
+    suspects: str = "suspect-items"
+    audit: str = "query-audit"
+    dead_letters: str = "flagged-listings-dead-letters"
+    control: str = "qexplorer-control"
+
+
+class KafkaSettings(Section):
+    """The Kafka cluster."""
+
+    brokers: str = "127.0.0.1:9092"
+    group: str = "qexplorer"
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    topics: Topics = Topics()
+
+    @model_validator(mode="after")
+    def _login_is_whole(self) -> Self:
+        if self.security.startswith("SASL") and not (self.user and self.password.get_secret_value()):
+            raise ValueError("kafka.user and kafka.password are needed with SASL")
+        return self
+
+
+class WorkerSettings(Section):
+    """One worker process.
+
+    A micro-batch closes at `batch_size` flags or `batch_wait_s` after its first. `event_map` maps a
+    platform's own event to a flag: our field → dotted path in the event, or `=text` for a constant.
+    """
+
+    batch_size: Annotated[int, Field(gt=0, le=512)] = 16
+    batch_wait_s: Seconds = 1.0
+    drain_timeout_s: Seconds = 30.0
+    heartbeat_timeout_s: Seconds = 30.0
+    max_message_bytes: Positive = 1_048_576
+    dead_letter_run: Positive = 50
+    dead_letter_share: Share = 0.5
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    dry_run_topic: str = ""
+    run_id: str = "production"
+    arm: str = ""
+    event_map: dict[str, str] = Field(default_factory=dict)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="QEXPLORER_", env_nested_delimiter="__")
+
+    search: SearchSettings = SearchSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    explore: ExploreSettings = ExploreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    engines: dict[str, EngineSettings] = Field(default_factory=lambda: {"default": EngineSettings()})
+    policies: Path | None = None
+    triage: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the YAML file behind arguments and environment."""
+        del dotenv_settings, file_secret_settings
+        config = os.environ.get("QEXPLORER_CONFIG")
+        files = (YamlConfigSettingsSource(settings_cls, yaml_file=config),) if config else ()
+        return (init_settings, env_settings, *files)
+
+
+@contextmanager
+def _config_file(config: Path | None) -> Iterator[None]:
+    before = os.environ.get("QEXPLORER_CONFIG")
+    if config is not None:
+        os.environ["QEXPLORER_CONFIG"] = str(config)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("QEXPLORER_CONFIG", None)
+        else:
+            os.environ["QEXPLORER_CONFIG"] = before
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises ConfigError that names the file or the field. Values are left out of the message, since some are
+    secrets.
+    """
+    named = config or (Path(path) if (path := os.environ.get("QEXPLORER_CONFIG")) else None)
+    if named is not None and not named.is_file():
+        raise ConfigError(f"the settings file {named} does not exist", remedy="Give the path of a YAML file")
+    try:
+        with _config_file(config):
+            return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the setting {where} is wrong: {first['msg']}",
+            remedy=f"Mend it in {named or 'the QEXPLORER_… environment variables'}",
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{named} is not YAML: {error}", remedy="Mend the line it names") from None
