@@ -1,0 +1,125 @@
+"""Have Kafka and OpenSearch run for as long as a `with` block lasts."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from qexplorer.errors import StackError
+from qexplorer.paths import cache_dir
+from qexplorer.stack import kafka as kafka_engine
+from qexplorer.stack import opensearch as opensearch_engine
+from qexplorer.stack.disk import disk_errors, require_space
+from qexplorer.stack.opensearch import NEWEST, OpenSearchVersion
+from qexplorer.stack.process import EngineProcess, Start, stop_all
+
+Started = tuple[EngineProcess, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the engines are: "127.0.0.1:PORT" and "http://127.0.0.1:PORT", or None for one not run."""
+
+    kafka: str | None
+    opensearch: str | None
+    logs: Path
+    data: Path
+
+
+def ignore_progress(_message: str) -> None:
+    """Say nothing."""
+
+
+@contextmanager
+def running(
+    *,
+    kafka: bool = True,
+    opensearch: bool = True,
+    opensearch_version: OpenSearchVersion = NEWEST,
+    data: Path | None = None,
+    on_progress: Callable[[str], None] = ignore_progress,
+    kafka_heap_mb: int = kafka_engine.DEFAULT_HEAP_MB,
+    opensearch_heap_mb: int = opensearch_engine.DEFAULT_HEAP_MB,
+) -> Iterator[Endpoints]:
+    """Start the engines side by side, yield their endpoints, and end them with the block or the process.
+
+    `data` keeps topics and indices between runs; without it they go to a temporary folder, thrown away at
+    the end. Raises StackError where an engine cannot be installed or started, and keeps its log then;
+    StorageError where the disk is full or the folder cannot be written.
+    """
+    cache = cache_dir()
+    starts: dict[str, Callable[[Start], Started]] = {}
+    if kafka:
+        starts["kafka"] = partial(kafka_engine.start_kafka, cache=cache, heap_mb=kafka_heap_mb)
+    if opensearch:
+        starts["opensearch"] = partial(
+            opensearch_engine.start_opensearch,
+            cache=cache,
+            heap_mb=opensearch_heap_mb,
+            version=opensearch_version,
+        )
+    with _data_folder(data) as folder:
+        started = _start_all(starts, folder, on_progress)
+        addresses = {name: address for name, (_process, address) in started.items()}
+        try:
+            yield Endpoints(
+                kafka=addresses.get("kafka"),
+                opensearch=addresses.get("opensearch"),
+                logs=folder / "logs",
+                data=folder,
+            )
+        finally:
+            stop_all(process for process, _address in started.values())
+
+
+@contextmanager
+def _data_folder(data: Path | None) -> Iterator[Path]:
+    with disk_errors(data or Path(tempfile.gettempdir())):
+        folder = data.absolute() if data else Path(tempfile.mkdtemp(prefix="qexplorer-stack-"))
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        require_space(folder)
+    failed = False
+    try:
+        yield folder
+    except StackError:
+        failed = True
+        raise
+    finally:
+        if not data:
+            _throw_away(folder, keep_logs=failed)
+
+
+def _throw_away(folder: Path, *, keep_logs: bool) -> None:
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+        elif path.name != "logs" or not keep_logs:
+            shutil.rmtree(path, ignore_errors=True)
+    if not keep_logs:
+        folder.rmdir()
+
+
+def _start_all(
+    starts: dict[str, Callable[[Start], Started]], folder: Path, on_progress: Callable[[str], None]
+) -> dict[str, Started]:
+    cancelled = threading.Event()
+    start = Start(data=folder, logs=folder / "logs", on_progress=on_progress, cancelled=cancelled)
+    futures: dict[Future[Started], str] = {}
+    complete = False
+    try:
+        with ThreadPoolExecutor(max(1, len(starts))) as pool, disk_errors(folder):
+            futures = {pool.submit(run, start): name for name, run in starts.items()}
+            try:
+                results = {futures[future]: future.result() for future in as_completed(futures)}
+            finally:  # one failed or Ctrl-C came: call the other off, or leaving the pool would wait for it
+                cancelled.set()
+        complete = True
+    finally:
+        if not complete:
+            stop_all(future.result()[0] for future in futures if future.done() and not future.exception())
+    return results
