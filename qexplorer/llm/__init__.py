@@ -1,0 +1,1 @@
+"""The language model: prompts, replies and the engines behind one seam."""

@@ -1,0 +1,114 @@
+"""Prompt templates as data, and the one place where a listing's text becomes part of a prompt."""
+
+import hashlib
+import re
+import unicodedata
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qexplorer.errors import ConfigError
+from qexplorer.llm.engine import Prompt
+from qexplorer.redact import redact
+
+_CHARS_PER_TOKEN = 8
+_DANGEROUS = str.maketrans(dict.fromkeys("<>|[]{}`\\", " "))
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+
+
+class Example(BaseModel):
+    """A listing and the reply that it should get."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listing: str
+    reply: str
+
+
+class Template(BaseModel):
+    """A prompt template: an instruction with the slots {kind} and {locale}, and examples that are appended to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    instruction: Annotated[str, Field(min_length=1)]
+    examples: tuple[Example, ...] = ()
+    fence_open: str = "<listing>"
+    fence_close: str = "</listing>"
+    max_listing_tokens: Annotated[int, Field(ge=16, le=4096)] = 160
+
+    @model_validator(mode="after")
+    def _fences_hold(self) -> Self:
+        """Refuse fences that a listing could write: `render` takes angle brackets out of every listing."""
+        for fence in (self.fence_open, self.fence_close):
+            if not re.fullmatch(r"</?[a-z_]+>", fence) or fence in {"<phone>", "<email>", "<handle>"}:
+                raise ValueError(f"the fence {fence!r} is not of the form <name> or </name>, or is a placeholder")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Name the template by its id and 12 hex digits of its content's hash."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return f"{self.id}@{digest[:12]}"
+
+
+@cache
+def load_template(name: str = "default") -> Template:
+    """Load a shipped template by its name, or one of your own by the path of its YAML file.
+
+    Raises ConfigError when there is none, or when it is not a template.
+    """
+    source = (
+        Path(name) if name.endswith((".yaml", ".yml")) else resources.files("qexplorer.llm") / f"prompts/{name}.yaml"
+    )
+    try:
+        return Template.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(
+            f"There is no prompt template {name!r}",
+            remedy="Name one in qexplorer/llm/prompts, or give the path of a YAML file",
+        ) from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(
+            f"{name} is not a prompt template: {error}", remedy="Compare it with the default one"
+        ) from error
+
+
+def render(template: Template, *, title: str, description: str, kind: str, locale: str) -> Prompt:
+    """Make the prompt of one listing: redacted, in one line, with nothing that could end the fence or the chat turn."""
+    limit = template.max_listing_tokens * _CHARS_PER_TOKEN
+    listing = safe_text(f"{title[:limit]}\n{description[:limit]}")[:limit]
+    known_locale = locale if _LOCALE.fullmatch(locale) else "unknown"
+    return Prompt(
+        instruction=_instruction(template, safe_text(kind)[:64] or "unknown", known_locale),
+        listing=f"{template.fence_open}\n{listing}\n{template.fence_close}",
+        max_listing_tokens=template.max_listing_tokens,
+    )
+
+
+def safe_text(text: str) -> str:
+    """Fold (NFKC), drop invisible and control characters, brackets and bars, redact, and collapse white space.
+
+    No chat token or fence can be left: all that are known need one of the characters that are taken out. The
+    only angle brackets in the result are those of the placeholders <phone>, <email> and <handle>.
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    seen = "".join(" " if char.isspace() else char for char in folded if char.isspace() or _is_visible(char))
+    return " ".join(redact(seen.translate(_DANGEROUS)).split())
+
+
+def _is_visible(char: str) -> bool:
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def _instruction(template: Template, kind: str, locale: str) -> str:
+    filled = template.instruction.replace("{kind}", kind).replace("{locale}", locale)
+    examples = (
+        f"{template.fence_open}\n{safe_text(example.listing)}\n{template.fence_close}\n{example.reply}"
+        for example in template.examples
+    )
+    return "\n\n".join([filled, *examples])

@@ -1,0 +1,221 @@
+"""Contacts in free text: find them, hide them, and compare them without storing them."""
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from qexplorer.phones import find_phones
+
+ContactKind = Literal["phone", "email", "handle", "domain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A way to reach a seller; `value` is the same for every way of writing it.
+
+    A phone is its national number without leading zeros; a handle or e-mail address is lower case; a domain is
+    lower case and has no www.
+    """
+
+    kind: ContactKind
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    start: int
+    end: int
+    contact: Contact
+    replacement: str
+
+
+def redact(text: str) -> str:
+    """Replace phones, e-mail addresses and handles by <phone>, <email>, <handle>, and URLs by their domain.
+
+    All else is left as it is. Redacting twice changes nothing more.
+    """
+    while (shorter := _redact_once(text)) != text:
+        text = shorter
+    return text
+
+
+def contacts(text: str) -> tuple[Contact, ...]:
+    """Return the distinct contacts of the text in order of appearance."""
+    return tuple(dict.fromkeys(span.contact for span in _spans(_Shadow.of(text).text)))
+
+
+def contact_hash(contact: Contact, key: bytes) -> str:
+    """Return 32 hex digits of HMAC-SHA256 over kind and value: equal contacts have equal hashes under one key."""
+    return hmac.new(key, f"{contact.kind}:{contact.value}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shadow:
+    """The text as it reads to a person (folded, nothing invisible), with the original position of each character."""
+
+    text: str
+    origin: tuple[int, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "_Shadow":
+        chars: list[str] = []
+        origin: list[int] = []
+        for i, char in enumerate(text):
+            shown = char if char.isascii() else _shown(char)
+            chars += shown
+            origin += [i] * len(shown)
+        return cls(text="".join(chars), origin=tuple(origin))
+
+
+def _shown(char: str) -> str:
+    # U+FE0F and U+20E3 make a keycap emoji of a digit.
+    if unicodedata.category(char) == "Cf" or char in "\ufe0f\u20e3":
+        return ""
+    return unicodedata.normalize("NFKC", char)
+
+
+def _redact_once(text: str) -> str:
+    shadow = _Shadow.of(text)
+    origin = (*shadow.origin, len(text))
+    parts: list[str] = []
+    done = 0
+    for span in _spans(shadow.text):
+        # The invisible characters after a contact go with it.
+        start, end = origin[span.start], max(origin[span.end - 1] + 1, origin[span.end])
+        parts += [text[done:start], span.replacement]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _spans(text: str) -> list[_Span]:
+    """Return the contacts of a shadow text, left to right; where two overlap the more certain kind wins."""
+    taken: list[_Span] = []
+    for finder in (_emails, _links, _named_handles, _phones, _at_handles):
+        for span in finder(text):
+            if all(span.end <= other.start or span.start >= other.end for other in taken):
+                taken.append(span)
+    return sorted(taken, key=lambda span: span.start)
+
+
+_LOCAL = r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}"
+_AT = r"(?:\s?@\s?|\s?[(\[{]\s?at\s?[)\]}]\s?|\s+at\s+)"
+_DOT = r"(?:\.|\s?[(\[{]\s?dot\s?[)\]}]\s?|\s+dot\s+)"
+_EMAIL = re.compile(
+    rf"(?<![A-Za-z0-9._%+@-])({_LOCAL}){_AT}((?:[A-Za-z0-9-]{{1,63}}{_DOT}){{1,4}}[A-Za-z]{{2,12}})(?![A-Za-z0-9-])",
+    re.IGNORECASE,
+)
+
+
+def _emails(text: str) -> Iterator[_Span]:
+    for match in _EMAIL.finditer(text):
+        # "meet me at home.now" has an at and a dot, but neither is written as a sign or as a word for both.
+        if "@" not in match.group() and "." in match.group(2) and not re.search(r"[(\[{]", match.group()):
+            continue
+        domain = re.sub(_DOT, ".", match.group(2), flags=re.IGNORECASE).lower()
+        value = f"{match.group(1).lower()}@{domain}"
+        yield _span(match.start(), match.end(), "email", value)
+
+
+_TLD = (
+    "com|net|org|info|biz|shop|store|online|site|club|vip|xyz|top|onion|io|cc|ru|cn|de|fr|uk|us|eu|nl|jp|me|ly|to|"
+    "link|live|app|dev|co|tv|in|gg"
+)
+_HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+"
+_LINK = re.compile(
+    rf"(?:https?://(?:www\.)?|(?<![a-z0-9.@-])www\.|(?<![a-z0-9.@/-]))({_HOST}(?:{_TLD}))(?![a-z0-9.-]*[a-z0-9])"
+    r"(?::\d{1,5})?([/?#][^\s<>\"'，。）)]*)?",
+    re.IGNORECASE,
+)
+_ANY_LINK = re.compile(
+    r"https?://(?:www\.)?((?:[a-z0-9-]+\.)+[a-z0-9-]{2,63})(?::\d{1,5})?([/?#][^\s<>\"'，。）)]*)?", re.IGNORECASE
+)
+_PROFILE_HOSTS = frozenset(
+    {"t.me", "telegram.me", "instagram.com", "facebook.com", "fb.com", "m.me", "vk.com", "twitter.com", "x.com",
+     "tiktok.com", "snapchat.com", "line.me", "discord.gg"}
+)  # fmt: skip
+_PROFILE = re.compile(r"/(?:add/|ti/p/|joinchat/|\+)?@?~?([A-Za-z0-9_.-]{3,32})/?$")
+"""Hosts whose first path part is a person."""
+
+
+def _links(text: str) -> Iterator[_Span]:
+    for pattern in (_ANY_LINK, _LINK):
+        for match in pattern.finditer(text):
+            yield _link(match)
+
+
+def _link(match: re.Match[str]) -> _Span:
+    domain = match.group(1).lower()
+    path = match.group(2) or ""
+    if domain == "wa.me" and (number := re.match(r"/\+?(\d{7,15})", path)):
+        phone = next(iter(find_phones(f"+{number.group(1)}")), None)
+        value = phone.value if phone else number.group(1)
+        return _span(match.start(), match.end(), "phone", value, f"{domain} <phone>")
+    if domain in _PROFILE_HOSTS and (profile := _PROFILE.match(path)):
+        return _span(match.start(), match.end(), "handle", _handle(profile.group(1)), f"{domain} <handle>")
+    replacement = domain if match.group() != match.group(1) else match.group()
+    return _span(match.start(), match.end(), "domain", domain, replacement)
+
+
+_LATIN_NAMES = (
+    r"(?:telegram|tg|wechat|we\s?chat|weixin|vx|whats\s?app|wickr|kik|snap\s?chat|skype|discord|insta(?:gram)?|"
+    r"viber|threema|icq|jabber)"
+)
+_WEAK_NAMES = r"(?:tele|wx|wa|snap|signal|session|ig|line)"
+_HAN_NAMES = r"(?:v信|薇信|微信|微❤|威信|维信|电报|纸飞机)"
+_FILLER = r"(?:\s?(?:id|号码?|群|me|us|on|at|is|name|user(?:name)?|contact|[:=@~(]|是|为|加)){0,3}"
+_VALUE = r"([A-Za-z0-9][A-Za-z0-9_.-]{2,31})(?![A-Za-z0-9_])"
+_NAMED = re.compile(
+    rf"(?:(?<![A-Za-z0-9_])(?:{_LATIN_NAMES}|({_WEAK_NAMES}))(?![A-Za-z0-9_])|{_HAN_NAMES})"
+    rf"({_FILLER})\s{{0,3}}{_VALUE}",
+    re.IGNORECASE,
+)
+_QQ = re.compile(
+    r"(?:(?<![a-z])qq|扣扣|企鹅)(?:\s?(?:号码?|群|id|[:=是为加])){0,3}\s{0,3}(\d{5,12})(?!\d)", re.IGNORECASE
+)
+_CONNECTOR = re.compile(r"[:=@~是为]|id|号|name|user", re.IGNORECASE)
+
+
+def _named_handles(text: str) -> Iterator[_Span]:
+    """Yield the accounts that follow the name of a messenger; bare numbers are left to the phones."""
+    for match in _QQ.finditer(text):
+        yield _span(match.start(1), match.end(1), "handle", match.group(1))
+    for match in _NAMED.finditer(text):
+        is_weak, filler = match.group(1), match.group(2)
+        value = match.group(3).rstrip("._-")
+        has_digit = any(char.isdigit() for char in value)
+        is_sure = _CONNECTOR.search(filler) or (not is_weak and (has_digit or "_" in value))
+        # "signal booster" and "wechat pay" name no account; a bare number is a phone or nothing.
+        if is_sure and any(char.isalpha() for char in value) and len(value) >= 3:
+            start = match.start(3)
+            yield _span(start, start + len(value), "handle", _handle(value))
+
+
+def _phones(text: str) -> Iterator[_Span]:
+    for phone in find_phones(text):
+        yield _span(phone.start, phone.end, "phone", phone.value)
+
+
+_NO_HANDLE = frozenset({"home", "work", "school", "only", "just"})
+_AT_HANDLE = re.compile(r"(?<![A-Za-z0-9._@])@\s?([A-Za-z][A-Za-z0-9_.]{2,31})")
+
+
+def _at_handles(text: str) -> Iterator[_Span]:
+    for match in _AT_HANDLE.finditer(text):
+        value = match.group(1).rstrip("._")
+        if " " in match.group() and not re.search(r"[\d_]", value):
+            continue  # "3 pieces @ discount"
+        if len(value) >= 3 and value.lower() not in _NO_HANDLE:
+            yield _span(match.start(), match.start(1) + len(value), "handle", _handle(value))
+
+
+def _handle(value: str) -> str:
+    return value.lower().strip("@._-")
+
+
+def _span(start: int, end: int, kind: ContactKind, value: str, replacement: str = "") -> _Span:
+    contact = Contact(kind=kind, value=value)
+    return _Span(start=start, end=end, contact=contact, replacement=replacement or f"<{kind}>")

@@ -1,0 +1,125 @@
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qexplorer.redact import Contact, contact_hash, contacts, redact
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("call 07700 900123 now", "call <phone> now"),
+        ("1️⃣3️⃣8️⃣1️⃣2️⃣3️⃣4️⃣5️⃣6️⃣7️⃣8️⃣ me", "<phone> me"),
+        ("１３８\u200b１２３４５６７８", "<phone>"),
+        ("mail John.Doe@Mail.Example.org!", "mail <email>!"),
+        ("john at gmail dot com", "<email>"),
+        ("john [at] gmail.com", "<email>"),
+        ("telegram: dealer", "telegram: <handle>"),
+        ("tg @Dealer_X", "tg @<handle>"),
+        ("加v信 hello88", "加v信 <handle>"),
+        ("微信号码为jxhf0我们", "微信号码为<handle>我们"),
+        ("QQ12345678", "QQ<handle>"),
+        ("whatsapp +44 7700 900123", "whatsapp <phone>"),
+        ("kik: sexy_girl.", "kik: <handle>."),
+        ("dm @dealer99", "dm <handle>"),
+        ("see https://www.Foo.com/abc?x=1, ok", "see foo.com ok"),
+        ("t.me/dealerx", "t.me <handle>"),
+        ("wa.me/447700900123", "wa.me <phone>"),
+        ("StarTech.com cable", "StarTech.com cable"),
+    ],
+)
+def test_contacts_are_hidden(text: str, expected: str) -> None:
+    """Each kind of contact is replaced by its placeholder, a URL by its domain."""
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "iPhone 14 128gb", "10000 mah", "2023-10-11", "3 pieces @ discount", "@home table", "signal booster",
+        "snap on wheels",
+        "line dance class", "wechat pay accepted", "meet me at home.now", "TL-WA730RE", "VX1000E", "KX-TG6644B",
+        "chat session at 11pm", "walter_e_kurtz", "㎡ ½ ＡＢ stay", "",
+    ],
+)  # fmt: skip
+def test_all_else_stays(text: str) -> None:
+    """Text without a contact is returned as it is."""
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("texts", "contact"),
+    [
+        (["+86 138 1234 5678", "call 1-3-8-1-2-3-4-5-6-7-8", "vx 13812345678"], Contact(kind="phone",
+        value="13812345678")),
+        (["A@B.com", "a (at) b (dot) com", "a@b.com"], Contact(kind="email", value="a@b.com")),
+        (["telegram @Dealer_X", "t.me/dealer_x", "tg: dealer_x", "@DEALER_X"], Contact(kind="handle",
+        value="dealer_x")),
+        (["http://www.Shop.com/a", "shop.com", "www.shop.com"], Contact(kind="domain", value="shop.com")),
+    ],
+    ids=["phone", "email", "handle", "domain"],
+)  # fmt: skip
+def test_same_contact_is_equal_however_it_is_written(texts: list[str], contact: Contact) -> None:
+    """Different ways of writing one contact give one value."""
+    assert [contacts(text) for text in texts] == [(contact,)] * len(texts)
+
+
+def test_contacts_come_in_order_and_once() -> None:
+    """A text's contacts are distinct and in order of appearance."""
+    found = contacts("a@b.com, 13812345678, a@b.com")
+    assert [contact.kind for contact in found] == ["email", "phone"]
+
+
+def test_hash_depends_on_kind_value_and_key() -> None:
+    """Only the same contact under the same key has the same hash of 32 hex digits."""
+    phone = Contact(kind="phone", value="1234567")
+    hashes = {
+        contact_hash(phone, b"k"),
+        contact_hash(phone, b"other"),
+        contact_hash(Contact(kind="handle", value="1234567"), b"k"),
+    }
+    assert len(hashes) == 3
+    assert contact_hash(Contact(kind="phone", value="1234567"), b"k") in hashes
+    assert all(len(digest) == 32 for digest in hashes)
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        ["13812345678", "1 3 8", "@", "a@b.com", "vx", "wechat", "abc_1", "http://", "x.com/", "t.me/", " ", ":",
+        "qq", "12345",
+         "<phone>", "<handle>", "one", "0", "\u200b", "．", "①", "电话", "at", "dot", "/", "+"]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@given(_PIECES | st.text())
+def test_redaction_is_complete(text: str) -> None:
+    """Redacting twice changes nothing, and no phone, address or handle is left."""
+    hidden = redact(text)
+    assert redact(hidden) == hidden
+    assert {contact.kind for contact in contacts(hidden)} <= {"domain"}
+
+
+def _corpus(name: str) -> list[dict[str, object]]:
+    folder = Path(os.environ.get("QEXPLORER_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+    path = folder / f"{name}.jsonl.gz"
+    if not path.exists():
+        pytest.skip(f"{name} is not on this machine")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("market-en", 0.01), ("sms-en", 0.002), ("sms-zh", 0.002)], ids=["market", "sms", "zh"]
+)
+def test_few_harmless_texts_hold_a_phone_or_handle(name: str, most: float) -> None:
+    """In real harmless texts, whose phones were removed before, few numbers are taken for one."""
+    texts = [str(row["text"]) for row in _corpus(name) if not row["toxic"]][::4]
+    wrong = [text for text in texts if {"phone", "handle"} & {contact.kind for contact in contacts(text)}]
+    assert len(wrong) / len(texts) <= most
