@@ -29,7 +29,7 @@ class Example(BaseModel):
     reply: str
 
 
-class Template(BaseModel):
+class PromptTemplate(BaseModel):
     """A prompt template: an instruction with the slots {kind} and {locale}, and examples that are appended to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Template(BaseModel):
 
 
 @cache
-def load_template(name: str = "default") -> Template:
+def load_template(name: str = "default") -> PromptTemplate:
     """Load a shipped template by its name, or one of your own by the path of its YAML file.
 
     Raises ConfigError when there is none, or when it is not a template.
@@ -66,7 +66,7 @@ def load_template(name: str = "default") -> Template:
         Path(name) if name.endswith((".yaml", ".yml")) else resources.files("qexplorer.llm") / f"prompts/{name}.yaml"
     )
     try:
-        return Template.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
+        return PromptTemplate.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(
             f"There is no prompt template {name!r}",
@@ -78,7 +78,7 @@ def load_template(name: str = "default") -> Template:
         ) from error
 
 
-def render(template: Template, *, title: str, description: str, kind: str, locale: str) -> Prompt:
+def render(template: PromptTemplate, *, title: str, description: str, kind: str, locale: str) -> Prompt:
     """Make the prompt of one listing: redacted, in one line, with nothing that could end the fence or the chat turn."""
     limit = template.max_listing_tokens * _CHARS_PER_TOKEN
     listing = safe_text(f"{title[:limit]}\n{description[:limit]}")[:limit]
@@ -105,7 +105,7 @@ def _is_visible(char: str) -> bool:
     return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
-def _instruction(template: Template, kind: str, locale: str) -> str:
+def _instruction(template: PromptTemplate, kind: str, locale: str) -> str:
     filled = template.instruction.replace("{kind}", kind).replace("{locale}", locale)
     examples = (
         f"{template.fence_open}\n{safe_text(example.listing)}\n{template.fence_close}\n{example.reply}"

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.parse import parse_reply
-from qexplorer.llm.prompt import Template, load_template, render, safe_text
+from qexplorer.llm.prompt import PromptTemplate, load_template, render, safe_text
 
 
-def _template(**changes: object) -> Template:
-    return Template.model_validate({"id": "t", "instruction": "Do {kind} in {locale}.", **changes})
+def _template(**changes: object) -> PromptTemplate:
+    return PromptTemplate.model_validate({"id": "t", "instruction": "Do {kind} in {locale}.", **changes})
 
 
 def test_render_fences_and_redacts_the_listing() -> None:
