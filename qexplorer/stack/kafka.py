@@ -15,6 +15,7 @@ from qexplorer.stack.process import START_SECONDS, EngineProcess, Start, retry_w
 
 SPEC = SPECS / "kafka"
 DEFAULT_HEAP_MB = 512
+MAIN = "kafka.Kafka"
 _STARTED = "Kafka Server started"
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -62,7 +63,7 @@ def start_kafka(start: Start, *, cache: Path, heap_mb: int) -> tuple[EngineProce
         )
         cluster_id = _format(java, start.data / "kafka", properties)
         start.on_progress(f"starting Kafka {version()}")
-        command = [*java, "kafka.Kafka", str(properties)]
+        command = [*java, MAIN, str(properties)]
         process = EngineProcess("Kafka", command, log=start.logs / "kafka.log", folder=start.data)
         process.await_ready(start, lambda: _STARTED in process.output() and _serves(port, cluster_id))
         return process, f"127.0.0.1:{port}"
@@ -95,9 +96,7 @@ def _format(java: list[str], folder: Path, properties: Path) -> str:
         check=False,
     )
     if done.returncode:
-        raise StackError(
-            f"Kafka cannot format {folder}: {done.stdout}{done.stderr}", remedy="Choose another folder"
-        )
+        raise StackError(f"Kafka cannot format {folder}: {done.stdout}{done.stderr}", remedy="Choose another folder")
     return cluster_id
 
 
@@ -119,7 +118,7 @@ async def _cluster_id(port: int) -> str | None:
         cluster = await admin.describe_cluster()
         # The first request for a coordinator makes the offsets topic, so no consumer has to wait for it.
         await admin.find_coordinator("qexplorer-start")
-    except KafkaError:
+    except (KafkaError, OSError, TimeoutError):
         return None
     finally:
         await admin.close()

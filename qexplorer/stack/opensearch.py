@@ -14,7 +14,7 @@ from qexplorer.stack.java import java_path
 from qexplorer.stack.process import EngineProcess, Start, retry_when_taken
 
 DEFAULT_HEAP_MB = 1024
-_MAIN = "org.codelibs.opensearch.runner.OpenSearchRunner"
+MAIN = "org.codelibs.opensearch.runner.OpenSearchRunner"
 # The runner looks for a free HTTP port from its base port + 1 up to 9299, whatever the settings say.
 _FIRST_BASE, _LAST_BASE = 9200, 9290
 _SETTINGS = """\
@@ -59,16 +59,17 @@ def start_opensearch(
     (config / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
     java = [str(java_path()), f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"]
     java += [f"-Djava.io.tmpdir={start.data}", "-Djava.locale.providers=CLDR,SPI"]
-    java += ["-cp", ":".join(map(str, jars)), _MAIN, "-basePath", str(folder), "-numOfNode", "1"]
+    java += ["-cp", ":".join(map(str, jars)), MAIN, "-basePath", str(folder), "-numOfNode", "1"]
 
     def try_once(attempt: int) -> tuple[EngineProcess, str]:
         # A name of this start alone, to know our server from another one on the same port.
         cluster = f"qexplorer-{uuid.uuid4().hex[:12]}"
         base = random.randint(_FIRST_BASE, _LAST_BASE) if attempt else _FIRST_BASE
         start.on_progress(f"starting OpenSearch {version}")
+        told: set[str] = set()
         command = [*java, "-clusterName", cluster, "-baseHttpPort", str(base)]
         process = EngineProcess("OpenSearch", command, log=start.logs / "opensearch.log", folder=start.data)
-        process.await_ready(start, lambda: _is_ready(process, cluster, start))
+        process.await_ready(start, lambda: _is_ready(process, cluster, start, told))
         port = _port(process)
         return process, f"http://127.0.0.1:{port}"
 
@@ -81,14 +82,17 @@ def _port(process: EngineProcess) -> int | None:
     return int(found[1]) if found else None
 
 
-def _is_ready(process: EngineProcess, cluster: str, start: Start) -> bool:
+def _is_ready(process: EngineProcess, cluster: str, start: Start, told: set[str]) -> bool:
     port = _port(process)
     health = get_json(port, "/_cluster/health") if port else None
     if not health or health.get("cluster_name") != cluster:
         # Another node's answer: the runner looked at the same moment as ours, and one of the two will fail.
         return False
-    start.on_progress(f"OpenSearch is {health['status']}")
-    return health["status"] in {"yellow", "green"}
+    status = str(health["status"])
+    if status not in told:
+        told.add(status)
+        start.on_progress(f"OpenSearch is {status}")
+    return status in {"yellow", "green"}
 
 
 def get_json(port: int, path: str, *, timeout: float = 5.0) -> dict[str, Any] | None:

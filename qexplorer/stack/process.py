@@ -77,6 +77,7 @@ class EngineProcess:
         Raises StackError with the last log lines where the engine ends or is late; it is gone by then.
         """
         deadline = time.monotonic() + START_SECONDS
+        ready = False
         try:
             while not is_ready():
                 if self._guard.poll() is not None:
@@ -84,9 +85,10 @@ class EngineProcess:
                 if time.monotonic() > deadline:
                     raise self._failure(f"was not ready after {START_SECONDS:.0f} seconds")
                 start.pause()
-        except StackError:
-            self.stop()
-            raise
+            ready = True
+        finally:
+            if not ready:
+                self.stop()
 
     def _failure(self, what: str) -> StackError:
         output = self.output()

@@ -1,0 +1,37 @@
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from qexplorer.stack import Endpoints
+from qexplorer.stack.kafka import version
+
+
+async def test_a_group_reads_what_was_sent(engines: Endpoints) -> None:
+    """A declared topic takes a message, and a consumer group gets it without waiting for a rebalance delay."""
+    topic = "test-kafka-group"
+    admin = AIOKafkaAdminClient(bootstrap_servers=engines.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, num_partitions=2, replication_factor=1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=engines.kafka) as producer:
+        await producer.send_and_wait(topic, b"hello")
+    async with AIOKafkaConsumer(
+        topic, bootstrap_servers=engines.kafka, group_id="test-kafka", auto_offset_reset="earliest"
+    ) as consumer:
+        message = await asyncio.wait_for(consumer.getone(), 30)
+    assert message.value == b"hello"
+
+
+async def test_topics_are_not_made_by_asking(engines: Endpoints) -> None:
+    """A topic that nobody declared does not exist, so that a misspelt name is seen."""
+    async with AIOKafkaProducer(bootstrap_servers=engines.kafka, request_timeout_ms=1000) as producer:
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await producer.partitions_for("test-kafka-undeclared")
+
+
+def test_the_version_is_the_locked_one() -> None:
+    """The version that is shown comes from the lock file."""
+    assert version().startswith("4.")

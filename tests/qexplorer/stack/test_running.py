@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from qexplorer.errors import StackError, StorageError
+from qexplorer.stack import Endpoints, running
+
+pytestmark = pytest.mark.engines
+
+# Runs the stack, says so, and waits to be killed.
+OWNER = """
+import sys
+from qexplorer.stack import running
+with running() as endpoints:
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+async def topics(address: str, *, create: str | None = None) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        if create:
+            await admin.create_topics([NewTopic(create, num_partitions=1, replication_factor=1)])
+        return await admin.list_topics()
+    finally:
+        await admin.close()
+
+
+async def test_the_engines_die_with_an_owner_that_is_killed() -> None:
+    """SIGKILL to the process that runs the stack ends both engines and their guards."""
+    with subprocess.Popen(  # noqa: ASYNC220, S603 - nothing else runs in this loop; our own argument list
+        [sys.executable, "-c", OWNER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "up\n"
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert [process.name() for process in family].count("java") == 2
+        owner.kill()
+        assert psutil.wait_procs(family, timeout=60)[1] == []
+
+
+async def test_data_in_a_folder_of_the_users_are_kept(tmp_path: Path) -> None:
+    """A topic made in one run is there in the next one on the same folder."""
+    with running(opensearch=False, data=tmp_path) as endpoints:
+        assert endpoints.opensearch is None
+        assert endpoints.kafka is not None
+        await topics(endpoints.kafka, create="kept")
+    with running(opensearch=False, data=tmp_path) as endpoints:
+        assert endpoints.kafka is not None
+        assert "kept" in await topics(endpoints.kafka)
+
+
+async def test_data_without_a_folder_are_thrown_away() -> None:
+    """The temporary folder is gone after the run, logs included."""
+    with running(opensearch=False) as endpoints:
+        assert (endpoints.data / "kafka" / "meta.properties").exists()
+        assert (endpoints.logs / "kafka.log").stat().st_size > 0
+    assert not endpoints.data.exists()
+
+
+async def test_two_stacks_side_by_side(engines: Endpoints) -> None:
+    """A second stack gets ports of its own, and the first one does not see its topics."""
+    told: list[str] = []
+    with running(on_progress=told.append) as second:
+        assert engines.kafka is not None
+        assert second.kafka is not None
+        assert second.kafka != engines.kafka
+        assert second.opensearch != engines.opensearch
+        assert second.data != engines.data
+        assert "second" in await topics(second.kafka, create="second")
+        assert "second" not in await topics(engines.kafka)
+    assert any(text.startswith("starting Kafka 4.") for text in told)
+    assert any(text.startswith("OpenSearch is ") for text in told)
+
+
+async def test_an_engine_that_cannot_start_says_why() -> None:
+    """A heap that Java refuses is a StackError with Java's own words and a log that is still there."""
+    with (
+        pytest.raises(StackError, match="Too small maximum heap") as caught,
+        running(opensearch=False, kafka_heap_mb=1),
+    ):
+        pass
+    assert Path(caught.value.remedy.removeprefix("Read ")).exists()
+
+
+async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file in the place of the data folder is a StorageError that names it."""
+    (tmp_path / "data").write_text("")
+    with pytest.raises(StorageError, match="data"), running(data=tmp_path / "data"):
+        pass
