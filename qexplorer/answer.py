@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What all records of one micro-batch share; `ms` is the time that the batch took."""
+    """What the records of one flag share; `ms` is the time that its micro-batch took."""
 
     now: datetime
     versions: Versions

@@ -19,7 +19,7 @@ from qexplorer.discoveries import Discoveries, Known, item_key, review_key
 from qexplorer.errors import SearchUnavailableError
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Prompt, Reply
-from qexplorer.llm.prompt import PromptTemplate, load_template, render
+from qexplorer.llm.prompt import load_template, render
 from qexplorer.near_duplicates import Fingerprint, Group, fingerprint
 from qexplorer.normalise import VERSION, normalise
 from qexplorer.policies import Policy
@@ -109,6 +109,7 @@ class Explorer:
             normalised=normalised,
             mark=fingerprint(normalised),
             depth=depth,
+            prompt_version=load_template(policy.prompt).version,
             trace_id=hashlib.sha256(flag.flag_id.encode()).hexdigest()[:16],
             position=position,
             closed=closed,
@@ -133,15 +134,12 @@ class Explorer:
     def _prompt(self, seed: Seed) -> Prompt:
         listing = seed.flag.listing
         return render(
-            self._template(seed.policy.prompt),
+            load_template(seed.policy.prompt),
             title=listing.title,
             description=listing.description[: self._settings.max_text],
             kind=seed.flag.kind,
             locale=listing.locale,
         )
-
-    def _template(self, name: str) -> PromptTemplate:
-        return load_template(name)
 
     # After the model
 
@@ -430,7 +428,7 @@ class Explorer:
     # All steps
 
     async def explore(
-        self, seeds: Sequence[Seed], replies: Sequence[Reply | None], version: EngineVersion, run: Run
+        self, seeds: Sequence[Seed], replies: Sequence[Reply | None], versions: Sequence[EngineVersion], run: Run
     ) -> list[Answer]:
         """Take the seeds with their replies through all steps; one answer each, in order."""
         started = self._clock.monotonic()
@@ -443,14 +441,23 @@ class Explorer:
         searched = await self.search(todo, plans)
         judged = await self.judge(todo, proposals, plans, searched)
         ms = (self._clock.monotonic() - started) * 1000
-        stamp = Stamp(now=self._clock.now(), versions=self._versions(version), run=run, ms=ms)
+        now = self._clock.now()
         by_place = dict(zip(open_places, judged, strict=True))
-        return [answer(seed, replies[place], by_place.get(place), stamp) for place, seed in enumerate(seeds)]
+        return [
+            answer(
+                seed,
+                replies[place],
+                by_place.get(place),
+                Stamp(now=now, versions=self._versions(seed, versions[place]), run=run, ms=ms),
+            )
+            for place, seed in enumerate(seeds)
+        ]
 
-    def _versions(self, version: EngineVersion) -> Versions:
+    def _versions(self, seed: Seed, engine: EngineVersion) -> Versions:
         return Versions(
-            model=version.model,
-            adapter=version.adapter,
+            model=engine.model,
+            adapter=engine.adapter,
+            prompt=seed.prompt_version,
             normaliser=VERSION,
             triage=self._triage.version if self._triage is not None else "",
         )

@@ -149,8 +149,7 @@ class WorkerSettings(Section):
     drain_timeout_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 30.0
     max_message_bytes: Positive = 1_048_576
-    dead_letter_run: Positive = 50
-    dead_letter_share: Share = 0.5
+    health_host: str = "127.0.0.1"
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     dry_run_topic: str = ""
     run_id: str = "production"

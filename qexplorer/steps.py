@@ -27,6 +27,7 @@ class Seed:
     normalised: str
     mark: Fingerprint
     depth: int
+    prompt_version: str
     trace_id: str
     position: Position | None = None
     closed: FlagOutcome | None = None

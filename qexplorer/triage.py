@@ -1,6 +1,7 @@
 """Triage: how likely a listing is wanted, from its text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 
@@ -16,3 +17,8 @@ class Triage(Protocol):
 
     def weigh(self, kind: str, words: Sequence[str]) -> list[float]:
         """Return what each normalised word or query adds to the log odds: how promising it is to search."""
+
+
+def open_triage(path: Path | None) -> Triage | None:
+    """Open the artefact at `path`; None, for a run without triage, when no path is given."""
+    return None

@@ -1,0 +1,42 @@
+"""How every command ends: an error of ours is one clear line and its own exit code, never a traceback."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from qexplorer.errors import QExplorerError, StorageError
+
+INTERRUPTED = 130
+
+
+def run(app: Callable[[], object]) -> None:
+    """Run a typer app; the exit codes stand in qexplorer/errors.py.
+
+    `QEXPLORER_DEBUG=1` shows the traceback as well.
+    """
+    try:
+        app()
+    except QExplorerError as error:
+        fail(error)
+    except BrokenPipeError:
+        # The reader of a pipe has gone: what it did not want is not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        fail(StorageError(f"cannot write{where}: {error.strerror}", remedy="Free the disk or choose another path"))
+
+
+def fail(error: QExplorerError) -> None:
+    """Print the error and end the process with its exit code."""
+    if os.environ.get("QEXPLORER_DEBUG") == "1":
+        raise error
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.remedy:
+        sys.stderr.write(f"  → {error.remedy}\n")
+    sys.exit(error.exit_code)

@@ -1,0 +1,55 @@
+"""Prometheus metrics, all named here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from qexplorer.clock import Clock
+
+Stage = Literal["wait", "generate", "search", "deliver"]
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SECONDS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The worker's metrics in a registry of their own, so that two workers in one test do not meet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.registry = registry = CollectorRegistry()
+        self.flags = Counter(
+            "qexplorer_flags", "Flags answered, by policy and outcome", ["policy", "outcome"], registry=registry
+        )
+        self.suspects = Counter("qexplorer_suspects", "Suspects published", ["policy"], registry=registry)
+        self.candidates = Counter("qexplorer_candidates", "Query candidates", ["source", "fate"], registry=registry)
+        self.searches = Counter("qexplorer_searches", "Searches executed", ["policy"], registry=registry)
+        self.searches_saved = Counter("qexplorer_searches_saved", "Searches that the bank saved", registry=registry)
+        self.tokens = Counter("qexplorer_tokens", "Tokens of the model", ["direction"], registry=registry)
+        self.unparseable = Counter("qexplorer_unparseable_replies", "Replies outside the grammar", registry=registry)
+        self.dead_letters = Counter("qexplorer_dead_letters", "Messages set aside", ["reason"], registry=registry)
+        self.retries = Counter("qexplorer_retries", "Steps tried again", ["error"], registry=registry)
+        self.inference_restarts = Gauge(
+            "qexplorer_inference_restarts", "Restarts of the inference process", registry=registry
+        )
+        self.lag = Gauge("qexplorer_lag", "Messages not yet answered", ["partition"], registry=registry)
+        self.partitions = Gauge("qexplorer_partitions", "Partitions assigned to this worker", registry=registry)
+        self.search_rate = Gauge("qexplorer_search_rate", "Searches a second allowed now", registry=registry)
+        self.batch_size = Histogram(
+            "qexplorer_batch_size", "Flags in a micro-batch", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "qexplorer_stage_seconds",
+            "Time of a stage for a batch",
+            ["stage"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Measure a stage of one batch."""
+        started = self._clock.monotonic()
+        yield
+        self.stage_seconds.labels(stage).observe(self._clock.monotonic() - started)

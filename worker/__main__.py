@@ -1,0 +1,88 @@
+"""The worker's command line: `python -m worker run | topics | status`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qexplorer.cli.run import run as run_app
+from qexplorer.logs import configure_logs
+from qexplorer.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings.")]
+Brokers = Annotated[str | None, typer.Option("--kafka", help="Kafka brokers, host:port with commas.")]
+Search = Annotated[str | None, typer.Option("--opensearch", help="URL of OpenSearch.")]
+
+
+def settings_of(config: Path | None, kafka: str | None, opensearch: str | None, **worker: Any) -> Settings:
+    """Return the settings with what the command line overrides."""
+    overrides: dict[str, Any] = {}
+    if kafka:
+        overrides["kafka"] = {"brokers": kafka}
+    if opensearch:
+        overrides["search"] = {"url": opensearch}
+    given = {name: value for name, value in worker.items() if value is not None}
+    if given:
+        overrides["worker"] = given
+    return load_settings(config, **overrides)
+
+
+@app.command()
+def run(
+    config: Config = None,
+    kafka: Brokers = None,
+    opensearch: Search = None,
+    health_port: Annotated[int | None, typer.Option(help="Port of /live, /ready, /status and /metrics.")] = None,
+    dry_run: Annotated[
+        str | None, typer.Option(help="Publish suspects to this topic, with a memory of its own.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Consume flags and publish suspects until SIGTERM."""
+    configure_logs(log_level)
+    settings = settings_of(config, kafka, opensearch, health_port=health_port, dry_run_topic=dry_run)
+    from worker.run import run_worker
+
+    raise typer.Exit(asyncio.run(run_worker(settings)))
+
+
+@app.command()
+def topics(
+    config: Config = None,
+    kafka: Brokers = None,
+    create: Annotated[bool, typer.Option("--create", help="Create the missing ones.")] = False,
+    partitions: Annotated[int, typer.Option(help="Partitions of a new topic: the most workers that can share.")] = 8,
+    replication: Annotated[int, typer.Option(help="Replicas of a new topic.")] = 1,
+) -> None:
+    """Say which of the topics exist, or create them."""
+    settings = settings_of(config, kafka, None)
+    from worker.topics import check_topics, create_topics
+
+    if create:
+        for name, created in asyncio.run(
+            create_topics(settings, partitions=partitions, replication=replication)
+        ).items():
+            typer.echo(f"{name}\t{'created' if created else 'exists'}")
+        return
+    for name, count in asyncio.run(check_topics(settings)).items():
+        typer.echo(f"{name}\t{count} partitions")
+
+
+@app.command()
+def status(config: Config = None, kafka: Brokers = None) -> None:
+    """Show how far the group has come on each partition of the flags."""
+    settings = settings_of(config, kafka, None)
+    from worker.topics import group_lag
+
+    lag = asyncio.run(group_lag(settings))
+    typer.echo(f"group {settings.kafka.group} on {settings.kafka.topics.flags}")
+    for partition, (committed, end) in lag.items():
+        typer.echo(f"partition {partition}\tcommitted {committed}\tend {end}\tlag {end - committed}")
+    typer.echo(f"total lag {sum(end - committed for committed, end in lag.values())}")
+
+
+if __name__ == "__main__":
+    run_app(app)

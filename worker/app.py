@@ -1,0 +1,133 @@
+"""The Faust app: one agent that feeds the two stages of the handler and acknowledges in order."""
+
+import asyncio
+from typing import Any
+
+import faust
+import structlog
+
+from qexplorer.settings import KafkaSettings, Settings
+from worker.batches import Batch, batches
+from worker.handler import Handler, Message, Prepared
+from worker.kafka import ssl_context
+
+log = structlog.get_logger()
+
+# Faust pulls this many micro-batches ahead; bounded, since a listing may have a megabyte of text.
+BATCHES_AHEAD = 2
+
+
+class Pipeline:
+    """Generates batch n + 1 while batch n is searched and delivered; acknowledges strictly in order."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._queue: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    async def submit(self, batch: Batch) -> None:
+        """Run the first stage of a batch and hand it to the second; while draining, take nothing more."""
+        if self.draining:
+            # What is not taken stays unacknowledged and is read again by whoever gets the partition.
+            await asyncio.Event().wait()
+        self._pending += 1
+        self._idle.clear()
+        prepared = await self._handler.prepare([_message(event) for event in batch.events])
+        await self._queue.put((batch, prepared))
+
+    async def finish_all(self) -> None:
+        """Run the second stage of batch after batch, for ever."""
+        while True:
+            batch, prepared = await self._queue.get()
+            await self._handler.finish(prepared)
+            stale = batch.ack()
+            if stale:
+                log.info("not acknowledged, the partition has moved", messages=stale)
+            self._pending -= 1
+            if not self._pending:
+                self._idle.set()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing more and wait for the work in hand; return whether it was finished in time."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -> faust.App:
+    """Return the app with its one agent.
+
+    `stopped` is set when the stream ends, for nothing else would end the process.
+    """
+    worker, kafka = settings.worker, settings.kafka
+    app = faust.App(
+        kafka.group,
+        broker=[f"kafka://{broker.strip()}" for broker in kafka.brokers.split(",")],
+        broker_credentials=_credentials(kafka),
+        store="memory://",
+        web_enabled=False,
+        autodiscover=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,
+        stream_buffer_maxsize=worker.batch_size * BATCHES_AHEAD,
+        broker_max_poll_records=worker.batch_size * BATCHES_AHEAD,
+        # Heartbeats watch over a stuck worker; a long outage of the search is no reason to leave the group.
+        broker_max_poll_interval=86_400.0,
+        broker_commit_interval=1.0,
+        worker_redirect_stdouts=False,
+    )
+    topic = app.topic(
+        kafka.topics.flags,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        internal=False,
+    )
+
+    async def explore(stream: Any) -> None:
+        try:
+            async for batch in batches(app, stream, worker.batch_size, worker.batch_wait_s):
+                await pipeline.submit(batch)
+        finally:
+            stopped.set()
+
+    app.agent(topic, name="explore", concurrency=1)(explore)
+    return app
+
+
+def _message(event: Any) -> Message:
+    message = event.message
+    headers = message.headers or ()
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return Message(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=event.value,
+        headers=tuple((str(name), value) for name, value in pairs),
+    )
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    from faust.auth import SASLCredentials, SSLCredentials
+
+    context = ssl_context(kafka) if kafka.security.endswith("SSL") else None
+    if kafka.security.startswith("SASL"):
+        return SASLCredentials(
+            username=kafka.user,
+            password=kafka.password.get_secret_value(),
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return SSLCredentials(context=context) if context is not None else None

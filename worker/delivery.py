@@ -1,0 +1,89 @@
+"""The two writes of a suspect, and the order in which an answer is delivered.
+
+claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank. A crash between any
+two steps leaves a pending claim that the flag's own retry publishes again; nothing is banked before it is delivered.
+"""
+
+from collections.abc import Sequence
+
+from qexplorer.answer import Answer
+from qexplorer.bank import QueryBank
+from qexplorer.clock import Clock
+from qexplorer.discoveries import Discoveries
+from qexplorer.settings import Topics
+from schemas import FlagOutcome, FlagResult, Suspect
+from worker.kafka import Publisher, Record
+
+
+class Delivery:
+    """Delivers answers at least once, under identities that let a reader drop repeats."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        discoveries: Discoveries,
+        bank: QueryBank,
+        *,
+        topics: Topics,
+        clock: Clock,
+        claim_timeout_s: float,
+    ) -> None:
+        self._publisher = publisher
+        self._discoveries = discoveries
+        self._bank = bank
+        self._topics = topics
+        self._clock = clock
+        self._claim_timeout_s = claim_timeout_s
+
+    async def resume(self, flag_ids: Sequence[str]) -> dict[str, int]:
+        """Publish what earlier attempts of the flags had claimed and not published; return how many by flag."""
+        left = await self._discoveries.pending(flag_ids)
+        suspects = [Suspect.from_bytes(record) for records in left.values() for record in records]
+        await self._publish(suspects)
+        return {flag: len(records) for flag, records in left.items()}
+
+    async def deliver(self, answers: Sequence[Answer], resumed: dict[str, int]) -> list[FlagResult]:
+        """Deliver the answers of a batch, all of one step before the next; return the results as sent."""
+        claims = [claim for answer in answers for claim in answer.claims]
+        granted = await self._discoveries.claim(claims, self._clock.now(), self._claim_timeout_s)
+        mine = [[suspect for suspect in answer.suspects if suspect.review_key in granted] for answer in answers]
+        await self._publish([suspect for row in mine for suspect in row])
+        results = [
+            _counted(answer.result, len(row) + resumed.get(answer.seed.flag.flag_id, 0))
+            for answer, row in zip(answers, mine, strict=True)
+        ]
+        records = [
+            Record(self._topics.audit, audit.flag_id.encode(), audit.to_bytes(), (("type", b"QueryAudit"),))
+            for answer in answers
+            for audit in answer.audits
+        ]
+        records += [
+            Record(self._topics.audit, result.flag_id.encode(), result.to_bytes(), (("type", b"FlagResult"),))
+            for result in results
+        ]
+        await self._publisher.publish(records)
+        await self._bank.write([entry for answer in answers for entry in answer.bank])
+        return results
+
+    async def _publish(self, suspects: Sequence[Suspect]) -> None:
+        if not suspects:
+            return
+        await self._publisher.publish(
+            [
+                Record(self._topics.suspects, suspect.review_key.encode(), suspect.to_bytes(), (("type", b"Suspect"),))
+                for suspect in suspects
+            ]
+        )
+        await self._discoveries.published([suspect.review_key for suspect in suspects], self._clock.now())
+
+
+def _counted(result: FlagResult, suspects: int) -> FlagResult:
+    """Return the result with what was really published: another replica may have been first with some."""
+    if suspects == result.suspects:
+        return result
+    outcome, reason = result.outcome, result.reason
+    if suspects and outcome is FlagOutcome.EMPTY:
+        outcome, reason = FlagOutcome.SUSPECTS, ""
+    elif not suspects and outcome is FlagOutcome.SUSPECTS:
+        outcome, reason = FlagOutcome.EMPTY, "all its finds were published by others"
+    return result.model_copy(update={"suspects": suspects, "outcome": outcome, "reason": reason})

@@ -1,0 +1,211 @@
+"""The language model in a process of its own, so that it can hang, die and be started again.
+
+The event loop never waits for it without a deadline. One job is in flight at a time; the queue is the caller.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import structlog
+
+from qexplorer.errors import ModelError, ModelUnavailableError, QExplorerError
+from qexplorer.llm.engine import Engine, EngineSettings, EngineVersion, Prompt, Reply, Sampling, open_engine
+
+log = structlog.get_logger()
+
+TICK_S = 1.0
+GRACE_S = 5.0
+START_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One batch for one engine; the adapter, where given, takes the place of the engine's own."""
+
+    engine: str
+    adapter: str
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The replies to a job and who gave them."""
+
+    replies: tuple[Reply, ...]
+    version: EngineVersion
+
+
+class InferenceProcess:
+    """Starts, feeds, watches and restarts the process that holds the engines."""
+
+    def __init__(self, engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> None:
+        self._engines = dict(engines)
+        self._warm = tuple(warm)
+        self._context = multiprocessing.get_context("spawn")
+        self._tick = self._context.Value("d", 0.0)
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._lock = asyncio.Lock()
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the process last gave a sign of life."""
+        return time.monotonic() - float(self._tick.value)
+
+    async def start(self) -> None:
+        """Start the process and wait until its engines are loaded and warm.
+
+        Raises ModelError when a model is missing, ModelUnavailableError when it does not come up.
+        """
+        async with self._lock:
+            await self._start()
+
+    async def generate(self, job: Job) -> Done:
+        """Return the replies to a job.
+
+        A process that dies or passes the deadline is killed and started again, and ModelUnavailableError is raised.
+        """
+        async with self._lock:
+            if self._process is None or not self._process.is_alive():
+                await self._restart("it was gone")
+            try:
+                answer = await self._exchange(job, job.deadline_s + GRACE_S)
+            except ModelUnavailableError as error:
+                await self._restart(error.message)
+                raise
+        if isinstance(answer, QExplorerError):
+            raise answer
+        if not isinstance(answer, Done):
+            raise ModelUnavailableError(f"the inference process answered {type(answer).__name__}")
+        return answer
+
+    async def stop(self) -> None:
+        """End the process."""
+        await asyncio.to_thread(self._kill)
+
+    async def _restart(self, reason: str) -> None:
+        log.warning("inference restarted", reason=reason)
+        self.restarts += 1
+        await asyncio.to_thread(self._kill)
+        await self._start()
+
+    async def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        self._tick.value = time.monotonic()
+        self._process = self._context.Process(
+            target=_serve, args=(theirs, self._tick, self._engines, self._warm), daemon=True, name="inference"
+        )
+        await asyncio.to_thread(self._process.start)
+        theirs.close()
+        self._pipe = ours
+        answer = await self._receive(START_S)
+        if isinstance(answer, QExplorerError):
+            await asyncio.to_thread(self._kill)
+            raise answer
+
+    async def _exchange(self, job: Job, within_s: float) -> Any:
+        assert self._pipe is not None  # noqa: S101 - started above
+        try:
+            await asyncio.to_thread(self._pipe.send, job)
+        except (BrokenPipeError, OSError) as error:
+            raise ModelUnavailableError("the inference process died") from error
+        return await self._receive(within_s)
+
+    async def _receive(self, within_s: float) -> Any:
+        return await asyncio.to_thread(self._wait, within_s)
+
+    def _wait(self, within_s: float) -> Any:
+        assert self._pipe is not None  # noqa: S101 - started above
+        until = time.monotonic() + within_s
+        try:
+            while not self._pipe.poll(min(TICK_S, max(0.0, until - time.monotonic()))):
+                if not self._process.is_alive() and not self._pipe.poll(0):
+                    raise ModelUnavailableError(f"the inference process died (exit {self._process.exitcode})")
+                if time.monotonic() >= until:
+                    raise ModelUnavailableError(f"the inference process gave no answer within {within_s:.0f} s")
+            return self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise ModelUnavailableError("the inference process died") from error
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+
+def _serve(pipe: Connection, tick: Any, engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> None:
+    """Run in the child: load, say so, then answer job after job until the parent is gone."""
+    import signal
+
+    # The parent decides when the child ends; a Ctrl-C in the terminal goes to the parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_beat, args=(tick, os.getppid()), daemon=True).start()
+    opened: dict[tuple[str, str], Engine] = {}
+    try:
+        for engine, adapter in warm:
+            opened[engine, adapter] = _open(engines, engine, adapter)
+        pipe.send("ready")
+    except QExplorerError as error:
+        pipe.send(error)
+        return
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send(_answer(opened, engines, job))
+
+
+def _answer(opened: dict[tuple[str, str], Engine], engines: Mapping[str, EngineSettings], job: Job) -> object:
+    try:
+        key = (job.engine, job.adapter)
+        if key not in opened:
+            opened[key] = _open(engines, *key)
+        engine = opened[key]
+        replies = engine.generate(job.prompts, job.sampling, deadline_s=job.deadline_s)
+        return Done(replies=tuple(replies), version=engine.version)
+    except QExplorerError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it is, the parent must hear of it
+        return ModelUnavailableError(f"the engine {job.engine} failed: {type(error).__name__}: {error}")
+
+
+def _open(engines: Mapping[str, EngineSettings], name: str, adapter: str) -> Engine:
+    if name not in engines:
+        raise ModelError(f"there is no engine {name}", remedy="Add it under engines in the settings")
+    settings = engines[name]
+    return open_engine(settings.model_copy(update={"adapter": adapter}) if adapter else settings)
+
+
+def _beat(tick: Any, parent: int) -> None:
+    """Give a sign of life, and end the process when its parent has gone."""
+    while os.getppid() == parent:
+        tick.value = time.monotonic()
+        time.sleep(TICK_S)
+    os._exit(0)
+
+
+def single(job: Job, prompt: Prompt) -> Job:
+    """Return the job for one of its prompts alone."""
+    return replace(job, prompts=(prompt,))
