@@ -96,7 +96,10 @@ def _format(java: list[str], folder: Path, properties: Path) -> str:
         check=False,
     )
     if done.returncode:
-        raise StackError(f"Kafka cannot format {folder}: {done.stdout}{done.stderr}", remedy="Choose another folder")
+        raise StackError(
+            f"Kafka cannot format {folder}: {done.stdout}{done.stderr}",
+            remedy="Mend what it names, or choose another data folder",
+        )
     return cluster_id
 
 

@@ -1,12 +1,14 @@
 import asyncio
+import socket
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from qexplorer.errors import StackError
 from qexplorer.stack import Endpoints
-from qexplorer.stack.kafka import version
+from qexplorer.stack.kafka import _serves, version
 
 
 async def test_a_group_reads_what_was_sent(engines: Endpoints) -> None:
@@ -30,6 +32,17 @@ async def test_topics_are_not_made_by_asking(engines: Endpoints) -> None:
     async with AIOKafkaProducer(bootstrap_servers=engines.kafka, request_timeout_ms=1000) as producer:
         with pytest.raises(UnknownTopicOrPartitionError):
             await producer.partitions_for("test-kafka-undeclared")
+
+
+def test_another_brokers_answer_is_not_taken_for_ours(engines: Endpoints) -> None:
+    """A broker of another cluster on our port is an error, and a port without a broker is not ready."""
+    assert engines.kafka is not None
+    port = int(engines.kafka.rpartition(":")[2])
+    with pytest.raises(StackError, match="Another Kafka"):
+        _serves(port, "q-of-another-cluster")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    assert not _serves(free, "q-of-ours")
 
 
 def test_the_version_is_the_locked_one() -> None:

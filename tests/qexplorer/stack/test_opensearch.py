@@ -1,12 +1,14 @@
 import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from qexplorer.stack import Endpoints, OpenSearchVersion
-from qexplorer.stack.opensearch import get_json
+from qexplorer.stack.opensearch import _is_ready, get_json
+from qexplorer.stack.process import EngineProcess, Start
 
 
 def port_of(endpoints: Endpoints) -> int:
@@ -39,6 +41,18 @@ def test_only_this_machine_reaches_it(engines: Endpoints) -> None:
     (node,) = get(engines, "/_nodes/_local/http,transport")["nodes"].values()
     bound = node["http"]["bound_address"] + node["transport"]["bound_address"]
     assert {address.rpartition(":")[0] for address in bound} == {"127.0.0.1"}
+
+
+def test_another_nodes_answer_is_not_taken_for_ours(engines: Endpoints, tmp_path: Path) -> None:
+    """A healthy node under another cluster name, on the port that ours named, is not our node."""
+    port = port_of(engines)
+    process = EngineProcess("OpenSearch", ["echo", f"HTTP Port:      {port}"], log=tmp_path / "log", folder=tmp_path)
+    start = Start(data=tmp_path, logs=tmp_path, on_progress=lambda _text: None, cancelled=Event())
+    process.await_ready(start, lambda: bool(process.output()))
+    process.stop()
+    theirs = get(engines, "/")["cluster_name"]
+    assert _is_ready(process, theirs, start, set())
+    assert not _is_ready(process, "qexplorer-ours", start, set())
 
 
 def test_no_server_is_none() -> None:

@@ -1,3 +1,5 @@
+import http.client
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +29,7 @@ async def topics(address: str, *, create: str | None = None) -> list[str]:
     try:
         if create:
             await admin.create_topics([NewTopic(create, num_partitions=1, replication_factor=1)])
-        return await admin.list_topics()
+        return list(await admin.list_topics())
     finally:
         await admin.close()
 
@@ -49,18 +51,35 @@ async def test_the_engines_die_with_an_owner_that_is_killed() -> None:
         assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
+def put_and_count(address: str, path: str | None, index: str) -> int:
+    """Index a document at `path`, where one is given, and return how many `index` holds."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    if path:
+        connection.request("PUT", path, json.dumps({"a": 1}), {"Content-Type": "application/json"})
+        connection.getresponse().read()
+    connection.request("POST", f"/{index}/_refresh")
+    connection.getresponse().read()
+    connection.request("GET", f"/{index}/_count")
+    count: int = json.loads(connection.getresponse().read())["count"]
+    connection.close()
+    return count
+
+
 async def test_data_in_a_folder_of_the_users_are_kept(tmp_path: Path) -> None:
-    """A topic made in one run is there in the next one on the same folder."""
-    with running(opensearch=False, data=tmp_path) as endpoints:
-        assert endpoints.opensearch is None
+    """A topic and a document of one run are there in the next one on the same folder."""
+    with running(data=tmp_path) as endpoints:
         assert endpoints.kafka is not None
+        assert endpoints.opensearch is not None
         await topics(endpoints.kafka, create="kept")
-    with running(opensearch=False, data=tmp_path) as endpoints:
+        assert put_and_count(endpoints.opensearch, "/kept/_doc/1", "kept") == 1
+    with running(data=tmp_path) as endpoints:
         assert endpoints.kafka is not None
+        assert endpoints.opensearch is not None
         assert "kept" in await topics(endpoints.kafka)
+        assert put_and_count(endpoints.opensearch, None, "kept") == 1
 
 
-async def test_data_without_a_folder_are_thrown_away() -> None:
+def test_data_without_a_folder_are_thrown_away() -> None:
     """The temporary folder is gone after the run, logs included."""
     with running(opensearch=False) as endpoints:
         assert (endpoints.data / "kafka" / "meta.properties").exists()
@@ -83,17 +102,17 @@ async def test_two_stacks_side_by_side(engines: Endpoints) -> None:
     assert any(text.startswith("OpenSearch is ") for text in told)
 
 
-async def test_an_engine_that_cannot_start_says_why() -> None:
+def test_an_engine_that_cannot_start_says_why() -> None:
     """A heap that Java refuses is a StackError with Java's own words and a log that is still there."""
     with (
         pytest.raises(StackError, match="Too small maximum heap") as caught,
-        running(opensearch=False, kafka_heap_mb=1),
+        running(kafka=False, opensearch_heap_mb=1),
     ):
         pass
     assert Path(caught.value.remedy.removeprefix("Read ")).exists()
 
 
-async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in the place of the data folder is a StorageError that names it."""
     (tmp_path / "data").write_text("")
     with pytest.raises(StorageError, match="data"), running(data=tmp_path / "data"):
