@@ -154,7 +154,7 @@ def _fate(judged: Judged, entry: Searched | None, step: Step) -> tuple[QueryFate
     new = len(judged.scored[step.key])
     if not new:
         return QueryFate.NOT_SELECTED, "all its hits are known"
-    return QueryFate.NOT_SELECTED, f"its {new} new hits add nothing that triage would show"
+    return QueryFate.NOT_SELECTED, f"its {new} new hits add nothing to what the other queries found"
 
 
 def _why_empty(judged: Judged) -> str:

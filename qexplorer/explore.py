@@ -145,13 +145,13 @@ class Explorer:
 
     def propose(self, seed: Seed, reply: Reply | None) -> Proposal:
         """Return the guarded candidates of a seed in the order in which they deserve a search."""
-        triage, kind = self._triage, seed.flag.kind
+        triage = self._triage
         return propose(
             seed.flag.listing.text[: self._settings.max_text],
             seed.normalised,
             reply,
             contact_key=self._settings.contact_key.get_secret_value().encode(),
-            weigh=(lambda words: triage.weigh(kind, words)) if triage is not None else None,
+            weigh=triage.weigh if triage is not None else None,
         )
 
     async def plan(self, seeds: Sequence[Seed], proposals: Sequence[Proposal]) -> list[list[Step]]:
@@ -381,33 +381,25 @@ class Explorer:
     def _score(
         self, seeds: Sequence[Seed], fresh: Sequence[Sequence[tuple[Searched, list[Hit]]]]
     ) -> list[dict[str, list[Scored]]]:
-        """Score every distinct hit of the batch once for each kind of flag."""
-        texts: dict[str, str] = {}
-        wanted: dict[str, dict[str, None]] = {}
-        for seed, row in zip(seeds, fresh, strict=True):
-            for _, hits in row:
-                for hit in hits:
-                    key = _hit_key(seed.policy, hit)
-                    if key not in texts:
-                        texts[key] = normalise(hit.text[: self._settings.max_text])
-                    wanted.setdefault(seed.flag.kind, {})[key] = None
-        scores: dict[tuple[str, str], float] = {}
+        """Score every distinct hit of the batch once."""
+        hits = {
+            _hit_key(seed.policy, hit): hit
+            for seed, row in zip(seeds, fresh, strict=True)
+            for _, found in row
+            for hit in found
+        }
+        texts = {key: normalise(hit.text[: self._settings.max_text]) for key, hit in hits.items()}
+        scores: dict[str, float] = {}
         if self._triage is not None:
-            for kind, keys in wanted.items():
-                values = self._triage.score(kind, [texts[key] for key in keys])
-                scores |= {(kind, key): value for key, value in zip(keys, values, strict=True)}
+            scores = dict(zip(texts, self._triage.score(list(texts.values())), strict=True))
         return [
             {
                 entry.step.key: [
-                    Scored(
-                        hit=hit,
-                        review_key=(key := _hit_key(seed.policy, hit)),
-                        normalised=texts[key],
-                        score=scores.get((seed.flag.kind, key)),
-                    )
-                    for hit in hits
+                    Scored(hit=hit, review_key=key, normalised=texts[key], score=scores.get(key))
+                    for hit in found
+                    for key in (_hit_key(seed.policy, hit),)
                 ]
-                for entry, hits in row
+                for entry, found in row
             }
             for seed, row in zip(seeds, fresh, strict=True)
         ]

@@ -10,6 +10,7 @@ from qexplorer.settings import IndexFields, IndexSettings
 
 TRACKED_HITS = 10_000
 LIKE_CHARACTERS = 4_000
+MARK_START, MARK_END = "\u2068", "\u2069"
 
 
 def build(request: SearchRequest, index: IndexSettings, *, timeout_s: float) -> dict[str, Any]:
@@ -41,14 +42,7 @@ def build(request: SearchRequest, index: IndexSettings, *, timeout_s: float) -> 
                 if name
             }
         ),
-        "highlight": {
-            "pre_tags": ["\u2068"],
-            "post_tags": ["\u2069"],
-            "number_of_fragments": 2,
-            "fragment_size": 120,
-            "max_analyzer_offset": 100_000,
-            "fields": {name: {} for name in (*fields.text, fields.normalised) if name},
-        },
+        "highlight": _highlight(request, fields),
     }
     if request.after is not None:
         body["search_after"] = list(request.after)
@@ -68,6 +62,25 @@ def _filters(request: SearchRequest, fields: IndexFields) -> list[dict[str, Any]
     if request.since is not None and fields.updated_at:
         filters.append({"range": {fields.updated_at: {"gte": request.since.isoformat()}}})
     return filters
+
+
+def _highlight(request: SearchRequest, fields: IndexFields) -> dict[str, Any]:
+    highlight: dict[str, Any] = {
+        # Isolates: invisible marks that no listing's markup can imitate once they are stripped from its text.
+        "pre_tags": [MARK_START],
+        "post_tags": [MARK_END],
+        "number_of_fragments": 2,
+        "fragment_size": 120,
+        "max_analyzer_offset": 100_000,
+        "fields": {name: {} for name in (*fields.text, fields.normalised) if name},
+    }
+    if request.kind is SearchKind.WHOLE_TEXT:
+        # more_like_this leaves no marks of its own.
+        text = request.text[:LIKE_CHARACTERS]
+        highlight["highlight_query"] = {
+            "multi_match": {"query": text, "fields": list(highlight["fields"]), "type": "most_fields"}
+        }
+    return highlight
 
 
 def _excluded(request: SearchRequest, fields: IndexFields) -> list[dict[str, Any]]:
