@@ -2,7 +2,7 @@
 
 import typer
 
-from qexplorer.cli import stack
+from qexplorer.cli import index, stack
 from qexplorer.cli.run import run
 
 app = typer.Typer(
@@ -11,6 +11,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the disguised siblings of flagged listings, for people to review.",
 )
+app.add_typer(index.app, name="index")
 app.add_typer(stack.app, name="stack")
 
 

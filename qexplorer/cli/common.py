@@ -1,0 +1,81 @@
+"""What the commands share: options, settings, progress on stderr, JSONL on stdout."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from qexplorer.settings import Settings, load_settings
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings.")]
+OpenSearchUrl = Annotated[str | None, typer.Option("--opensearch", help="URL of OpenSearch.")]
+Fields = Annotated[
+    list[str] | None, typer.Option("--field", help="Our field = your column, e.g. title=text. May be repeated.")
+]
+Output = Annotated[Path | None, typer.Option("--out", help="File to write; standard output without it.")]
+
+
+def settings_of(config: Path | None, opensearch: str | None = None, **sections: dict[str, Any]) -> Settings:
+    """Return the settings with what the command line overrides."""
+    overrides: dict[str, Any] = {name: given for name, given in sections.items() if given}
+    if opensearch:
+        overrides["search"] = {"url": opensearch}
+    return load_settings(config, **overrides)
+
+
+@contextmanager
+def lines_to(path: Path | None) -> Iterator["Lines"]:
+    """Open a JSONL file, or standard output."""
+    if path is None:
+        yield Lines(sys.stdout.buffer)
+        sys.stdout.flush()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        yield Lines(file)
+
+
+class Lines:
+    """Writes values as JSON lines."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, value: Any) -> None:
+        """Write one value; bytes are taken to be JSON already."""
+        self._file.write(value if isinstance(value, bytes) else orjson.dumps(value))
+        self._file.write(b"\n")
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator["Meter"]:
+    """Show a progress bar on stderr, when that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield Meter(bar, bar.add_task(what, total=total))
+
+
+class Meter:
+    """Moves one progress bar."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        """Move on."""
+        self._bar.advance(self._task, steps)

@@ -1,0 +1,158 @@
+"""Rows from files and pipes: JSONL, CSV and Parquet, also gzipped, with foreign column names mapped to ours."""
+
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from qexplorer.errors import BadInputError, ConfigError
+from schemas import FlaggedListing, Listing, WireError
+
+STDIN = Path("-")
+LISTING_FIELDS = frozenset(Listing.model_fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of an input: its number from 1, and its fields or the reason why it cannot be read."""
+
+    number: int
+    value: Mapping[str, Any] | None
+    problem: str = ""
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file, or of standard input for `-`, in flat memory.
+
+    The format follows the name: .jsonl, .ndjson, .csv, .parquet, and .gz behind the first three; standard input is
+    JSONL. Raises ConfigError for a name that says none of these and for a file that cannot be read.
+    """
+    name = path.name.removesuffix(".gz")
+    try:
+        if path == STDIN:
+            yield from _json_lines(sys.stdin.buffer)
+        elif name.endswith((".jsonl", ".ndjson", ".json")):
+            with _opened(path) as lines:
+                yield from _json_lines(lines)
+        elif name.endswith(".csv"):
+            with _opened(path) as lines:
+                yield from _csv_rows(lines)
+        elif name.endswith(".parquet"):
+            yield from _parquet_rows(path)
+        else:
+            raise ConfigError(f"{path} is of no known format", remedy="Name it .jsonl, .csv or .parquet, or .gz of it")
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise BadInputError(f"{path} is a broken gzip file: {error}", remedy="Copy it again") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", remedy="Check the path") from None
+
+
+def parse_fields(pairs: Iterable[str]) -> dict[str, str]:
+    """Return our field → column of `--field title=text` options; raises ConfigError for one that is not of the form."""
+    fields: dict[str, str] = {}
+    for pair in pairs:
+        field, _, column = pair.partition("=")
+        if not column or field not in LISTING_FIELDS | {"kind", "flag_id", "policy", "flagged_at"}:
+            raise ConfigError(
+                f"--field {pair} is not of the form field=column",
+                remedy=f"The fields are {', '.join(sorted(LISTING_FIELDS - {'v'}))}, kind",
+            )
+        fields[field] = column
+    return fields
+
+
+def to_listing(row: Mapping[str, Any], fields: Mapping[str, str]) -> Listing:
+    """Return a row as a listing; columns that no field takes are ignored.
+
+    A version is made of the content where the row has none. Raises WireError that names each wrong field.
+    """
+    value = {name: row[name] for name in LISTING_FIELDS if row.get(name) is not None}
+    value |= {field: row[column] for field, column in fields.items() if row.get(column) is not None}
+    for name in ("id", "version", "seller"):
+        if isinstance(value.get(name), int):
+            value[name] = str(value[name])
+    value.setdefault("locale", str(row.get("lang") or ""))
+    if "version" not in value:
+        value["version"] = content_version(str(value.get("title", "")), str(value.get("description", "")))
+    return Listing.from_value({name: item for name, item in value.items() if name in LISTING_FIELDS})
+
+
+def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callable[[str], str]) -> FlaggedListing:
+    """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged when it was last updated.
+
+    `policy_of` names the policy of a kind. Raises WireError that names each wrong field.
+    """
+    if "flag_id" in row and "listing" in row:
+        return FlaggedListing.from_value(dict(row))
+    listing = to_listing(row, fields)
+    kind = str(row.get(fields.get("kind", "kind")) or "")
+    if not kind:
+        raise WireError("FlaggedListing: kind: Field required")
+    flagged_at = listing.updated_at or row.get(fields.get("flagged_at", "flagged_at"))
+    return FlaggedListing.from_value(
+        {
+            "flag_id": f"flag-{listing.id}",
+            "listing": listing.model_dump(),
+            "kind": kind,
+            "policy": policy_of(kind),
+            "source": "file",
+            "flagged_at": flagged_at,
+        }
+    )
+
+
+def content_version(title: str, description: str) -> str:
+    """Return a version that changes whenever the text does: 16 hex digits of its hash."""
+    return hashlib.sha256(f"{title}\0{description}".encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as raw:
+        yield cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+
+
+def _json_lines(lines: Iterable[bytes]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            yield Row(number=number, value=None, problem=f"not JSON: {error.msg}")
+            continue
+        if isinstance(value, dict):
+            yield Row(number=number, value=value)
+        else:
+            yield Row(number=number, value=None, problem=f"a JSON {type(value).__name__}, not an object")
+
+
+def _csv_rows(lines: BinaryIO) -> Iterator[Row]:
+    text = io.TextIOWrapper(lines, encoding="utf-8-sig", errors="replace", newline="")
+    for number, row in enumerate(csv.DictReader(text), start=2):
+        if None in row:
+            yield Row(number=number, value=None, problem="more cells than the header has")
+        else:
+            yield Row(number=number, value={name: cell for name, cell in row.items() if cell not in {None, ""}})
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        number = 0
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield Row(number=number, value=row)
+    except pa.ArrowInvalid as error:
+        raise BadInputError(f"{path} is no Parquet file: {error}", remedy="Write it again") from None

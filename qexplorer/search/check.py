@@ -1,0 +1,90 @@
+"""Look at an index that a platform already has: what works with it, and what is missing. Writes nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qexplorer.search.backend import SearchKind, SearchRequest
+from qexplorer.search.client import OpenSearchClient
+from qexplorer.settings import IndexSettings
+
+Finding = tuple[str, str, str]
+TEXT_TYPES = frozenset({"text", "match_only_text", "search_as_you_type"})
+SORTABLE = frozenset({"keyword", "long", "integer", "short", "unsigned_long", "date", "constant_keyword"})
+
+
+async def check_index(client: OpenSearchClient, index: str, settings: IndexSettings) -> list[Finding]:
+    """Return findings as (works | lacks | fails, what, explanation).
+
+    Raises ConfigError when there is no such index, AccessError when it may not be read.
+    """
+    types = await _types(client, index)
+    fields = settings.fields
+    findings = [_text_field(types, name) for name in fields.text]
+    findings.append(_sort_field(types, fields.id))
+    findings += [
+        _optional(types, fields.normalised, "normalised", "disguised words (leet, homoglyphs, spacing) are not found"),
+        _optional(types, fields.contacts, "contacts", "listings with the same phone or handle are not found"),
+        _optional(types, fields.updated_at, "updated at", "a query of the bank runs over everything again"),
+        _optional(types, fields.locale, "locale", "policies cannot be limited to locales"),
+        _optional(types, fields.seller, "seller", "suspects do not name their seller"),
+        _optional(types, fields.version, "version", "an edited listing is reviewed again by its _version only"),
+    ]
+    total = (await client.request("POST", f"/{index}/_count", {"query": {"match_all": {}}}))["count"]
+    active = await client.count(index)
+    verdict = "works" if active else "fails"
+    findings.append((verdict, "filters", f"they leave {active} of {total} listings"))
+    if all(verdict != "fails" for verdict, _, _ in findings):
+        findings.append(await _trial(client, index))
+    return findings
+
+
+async def _types(client: OpenSearchClient, index: str) -> dict[str, str]:
+    answer: Mapping[str, Any] = await client.request("GET", f"/{index}/_mapping")
+    types: dict[str, str] = {}
+    for body in answer.values():
+        _walk(body["mappings"].get("properties", {}), "", types)
+    return types
+
+
+def _walk(properties: Mapping[str, Any], prefix: str, types: dict[str, str]) -> None:
+    for name, field in properties.items():
+        path = prefix + name
+        if "type" in field:
+            types[path] = field["type"]
+        _walk(field.get("properties", {}), f"{path}.", types)
+        _walk(field.get("fields", {}), f"{path}.", types)
+
+
+def _text_field(types: Mapping[str, str], name: str) -> Finding:
+    kind = types.get(name)
+    if kind is None:
+        return "fails", f"text field {name}", "the index does not have it: name its own fields in fields.text"
+    if kind not in TEXT_TYPES:
+        return "fails", f"text field {name}", f"it is a {kind}, whose words cannot be searched"
+    return "works", f"text field {name}", "its words are searched"
+
+
+def _sort_field(types: Mapping[str, str], name: str) -> Finding:
+    if not name:
+        return "works", "id", "_id is the listing's id"
+    kind = types.get(name)
+    if kind in SORTABLE:
+        return "works", f"id field {name}", "identifies a listing and orders pages"
+    says = "the index does not have it" if kind is None else f"it is a {kind} and cannot order pages"
+    return "fails", f"id field {name}", f"{says}: name a keyword field, or leave fields.id empty for _id"
+
+
+def _optional(types: Mapping[str, str], name: str, what: str, without: str) -> Finding:
+    if name and name in types:
+        return "works", f"{what} field {name}", "is used"
+    if name:
+        return "lacks", f"{what} field {name}", f"{without}; set it to '' or add it"
+    return "lacks", what, without
+
+
+async def _trial(client: OpenSearchClient, index: str) -> Finding:
+    request = SearchRequest(index=index, kind=SearchKind.WORDS, text="a", normalised="a", size=1)
+    result = (await client.search([request]))[0]
+    if result.problem is not None:
+        return "fails", "a trial search", result.reason
+    return "works", "a trial search", f"answered in {result.took_ms:.0f} ms"
