@@ -1,7 +1,9 @@
 import http.client
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.engines
 # Runs the stack, says so, and waits to be killed.
 OWNER = """
 import sys
+import tempfile
 from qexplorer.stack import running
 with running() as endpoints:
     print("up", flush=True)
@@ -34,7 +37,7 @@ async def topics(address: str, *, create: str | None = None) -> list[str]:
         await admin.close()
 
 
-async def test_the_engines_die_with_an_owner_that_is_killed() -> None:
+async def test_the_engines_die_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     """SIGKILL to the process that runs the stack ends both engines and their guards."""
     with subprocess.Popen(  # noqa: ASYNC220, S603 - nothing else runs in this loop; our own argument list
         [sys.executable, "-c", OWNER],
@@ -42,6 +45,7 @@ async def test_the_engines_die_with_an_owner_that_is_killed() -> None:
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[3],
+        env=os.environ | {"TMPDIR": str(tmp_path)},  # nobody is left to throw the folder away
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
@@ -102,8 +106,9 @@ async def test_two_stacks_side_by_side(engines: Endpoints) -> None:
     assert any(text.startswith("OpenSearch is ") for text in told)
 
 
-def test_an_engine_that_cannot_start_says_why() -> None:
+def test_an_engine_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A heap that Java refuses is a StackError with Java's own words and a log that is still there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         pytest.raises(StackError, match="Too small maximum heap") as caught,
         running(kafka=False, opensearch_heap_mb=1),
