@@ -19,10 +19,11 @@ from qexplorer.discoveries import Discoveries, Known, item_key, review_key
 from qexplorer.errors import SearchUnavailableError
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Prompt, Reply
-from qexplorer.llm.prompt import load_template, render
+from qexplorer.llm.prompt import load_template
 from qexplorer.near_duplicates import Fingerprint, Group, fingerprint
 from qexplorer.normalise import VERSION, normalise
 from qexplorer.policies import Policy
+from qexplorer.prompts import prompt_of
 from qexplorer.rank import Scored, merge, select
 from qexplorer.search.backend import Hit, Searcher, SearchProblem, SearchRequest, SearchResult
 from qexplorer.search.dsl import TRACKED_HITS
@@ -129,17 +130,7 @@ class Explorer:
 
     def prompts(self, seeds: Sequence[Seed]) -> list[Prompt]:
         """Return one prompt for each seed, personal data removed and the listing fenced."""
-        return [self._prompt(seed) for seed in seeds]
-
-    def _prompt(self, seed: Seed) -> Prompt:
-        listing = seed.flag.listing
-        return render(
-            load_template(seed.policy.prompt),
-            title=listing.title,
-            description=listing.description[: self._settings.max_text],
-            kind=seed.flag.kind,
-            locale=listing.locale,
-        )
+        return [prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text) for seed in seeds]
 
     # After the model
 

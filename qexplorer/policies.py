@@ -63,6 +63,11 @@ class Policies(Section):
                 return found
         return None
 
+    def of_kind(self, kind: str) -> str:
+        """Return the id of the first policy that takes the kind; empty when none does."""
+        takers = (p.id for p in self.policies if any(fnmatchcase(kind, pattern) for pattern in p.kinds))
+        return next(takers, "")
+
     def check_engines(self, engines: dict[str, EngineSettings]) -> None:
         """Raise ConfigError when a policy names no known engine, or one that its text may not go to."""
         for policy in self.policies:

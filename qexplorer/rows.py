@@ -8,6 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -56,7 +57,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def parse_fields(pairs: Iterable[str]) -> dict[str, str]:
-    """Return our field → column of `--field title=text` options; raises ConfigError for one that is not of the form."""
+    """Return our field → column of `--field title=text` options; raises ConfigError for any other form."""
     fields: dict[str, str] = {}
     for pair in pairs:
         field, _, column = pair.partition("=")
@@ -86,7 +87,7 @@ def to_listing(row: Mapping[str, Any], fields: Mapping[str, str]) -> Listing:
 
 
 def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callable[[str], str]) -> FlaggedListing:
-    """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged when it was last updated.
+    """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged when it was last updated, else now.
 
     `policy_of` names the policy of a kind. Raises WireError that names each wrong field.
     """
@@ -94,8 +95,8 @@ def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callab
         return FlaggedListing.from_value(dict(row))
     listing = to_listing(row, fields)
     kind = str(row.get(fields.get("kind", "kind")) or "")
-    if not kind:
-        raise WireError("FlaggedListing: kind: Field required")
+    if not kind or not policy_of(kind):
+        raise WireError(f"no policy takes the kind {kind}" if kind else "FlaggedListing: kind: Field required")
     flagged_at = listing.updated_at or row.get(fields.get("flagged_at", "flagged_at"))
     return FlaggedListing.from_value(
         {
@@ -104,7 +105,7 @@ def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callab
             "kind": kind,
             "policy": policy_of(kind),
             "source": "file",
-            "flagged_at": flagged_at,
+            "flagged_at": flagged_at or datetime.now(UTC),
         }
     )
 

@@ -4,22 +4,19 @@ The contract tests run on these and on the real engines alike.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import (
-    Document,
     Hit,
     SearchKind,
     SearchProblem,
     SearchRequest,
     SearchResult,
-    WriteMode,
 )
 from qexplorer.search.dsl import build, dsl_hash
 from qexplorer.settings import IndexSettings
@@ -123,53 +120,6 @@ def _hit(row: Listing, score: float, rank: int) -> Hit:
         highlights={"title": (row.title,)},
         sort=(score, row.id),
     )
-
-
-class MemoryStore:
-    """Keeps documents in memory with the conflict rules of the real store. `down` makes every call fail."""
-
-    def __init__(self) -> None:
-        self._documents: dict[str, dict[str, Document]] = {}
-        self._writes = 0
-        self.down = False
-
-    async def get(self, index: str, ids: Sequence[str]) -> dict[str, Document]:
-        """Return the documents that exist, by id."""
-        kept = self._index(index)
-        return {name: kept[name] for name in ids if name in kept}
-
-    async def write(self, index: str, documents: Sequence[Document], mode: WriteMode) -> set[str]:
-        """Write all and return the ids that were refused because of a conflict."""
-        kept = self._index(index)
-        conflicts: set[str] = set()
-        for document in documents:
-            before = kept.get(document.id)
-            moved = document.seq_no >= 0 and (before is None or before.seq_no != document.seq_no)
-            if (before is not None and mode is WriteMode.CREATE) or moved:
-                conflicts.add(document.id)
-                continue
-            self._writes += 1
-            kept[document.id] = Document(
-                id=document.id, source=dict(document.source), seq_no=self._writes, primary_term=1
-            )
-        return conflicts
-
-    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
-        """Return documents with any of the values in a keyword field."""
-        wanted = set(values)
-        found = [doc for doc in self._index(index).values() if wanted & set(_values(doc.source.get(field_name)))]
-        return found[:size]
-
-    def _index(self, index: str) -> dict[str, Document]:
-        if self.down:
-            raise SearchUnavailableError("the memory store is down")
-        return self._documents.setdefault(index, {})
-
-
-def _values(value: Any) -> Iterable[str]:
-    if value is None:
-        return ()
-    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 import typer
 
-from qexplorer.cli import index, stack
+from qexplorer.cli import index, stack, triage
+from qexplorer.cli.explore import explore, extract
 from qexplorer.cli.run import run
 
 app = typer.Typer(
@@ -12,7 +13,10 @@ app = typer.Typer(
     help="Find the disguised siblings of flagged listings, for people to review.",
 )
 app.add_typer(index.app, name="index")
+app.add_typer(triage.app, name="triage")
 app.add_typer(stack.app, name="stack")
+app.command()(extract)
+app.command()(explore)
 
 
 def main() -> None:

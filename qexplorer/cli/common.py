@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
-from qexplorer.settings import Settings, load_settings
+if TYPE_CHECKING:
+    from qexplorer.settings import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings.")]
 OpenSearchUrl = Annotated[str | None, typer.Option("--opensearch", help="URL of OpenSearch.")]
@@ -19,8 +19,10 @@ Fields = Annotated[
 Output = Annotated[Path | None, typer.Option("--out", help="File to write; standard output without it.")]
 
 
-def settings_of(config: Path | None, opensearch: str | None = None, **sections: dict[str, Any]) -> Settings:
+def settings_of(config: Path | None, opensearch: str | None = None, **sections: dict[str, Any]) -> "Settings":
     """Return the settings with what the command line overrides."""
+    from qexplorer.settings import load_settings
+
     overrides: dict[str, Any] = {name: given for name, given in sections.items() if given}
     if opensearch:
         overrides["search"] = {"url": opensearch}
@@ -47,6 +49,8 @@ class Lines:
 
     def write(self, value: Any) -> None:
         """Write one value; bytes are taken to be JSON already."""
+        import orjson
+
         self._file.write(value if isinstance(value, bytes) else orjson.dumps(value))
         self._file.write(b"\n")
 

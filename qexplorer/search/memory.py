@@ -1,0 +1,54 @@
+"""Documents of ours in memory: for runs that keep nothing, and for tests."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from qexplorer.errors import SearchUnavailableError
+from qexplorer.search.backend import Document, WriteMode
+
+
+class MemoryStore:
+    """Keeps documents in memory with the conflict rules of the real store. `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, dict[str, Document]] = {}
+        self._writes = 0
+        self.down = False
+
+    async def get(self, index: str, ids: Sequence[str]) -> dict[str, Document]:
+        """Return the documents that exist, by id."""
+        kept = self._index(index)
+        return {name: kept[name] for name in ids if name in kept}
+
+    async def write(self, index: str, documents: Sequence[Document], mode: WriteMode) -> set[str]:
+        """Write all and return the ids that were refused because of a conflict."""
+        kept = self._index(index)
+        conflicts: set[str] = set()
+        for document in documents:
+            before = kept.get(document.id)
+            moved = document.seq_no >= 0 and (before is None or before.seq_no != document.seq_no)
+            if (before is not None and mode is WriteMode.CREATE) or moved:
+                conflicts.add(document.id)
+                continue
+            self._writes += 1
+            kept[document.id] = Document(
+                id=document.id, source=dict(document.source), seq_no=self._writes, primary_term=1
+            )
+        return conflicts
+
+    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
+        """Return documents with any of the values in a keyword field."""
+        wanted = set(values)
+        found = [doc for doc in self._index(index).values() if wanted & set(_values(doc.source.get(field_name)))]
+        return found[:size]
+
+    def _index(self, index: str) -> dict[str, Document]:
+        if self.down:
+            raise SearchUnavailableError("the memory store is down")
+        return self._documents.setdefault(index, {})
+
+
+def _values(value: Any) -> Iterable[str]:
+    if value is None:
+        return ()
+    return value if isinstance(value, (list, tuple)) else (value,)
