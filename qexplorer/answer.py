@@ -54,7 +54,7 @@ class Answer:
     refused: str = ""
 
 
-def answer(seed: Seed, reply: Reply | None, judged: Judged | None, stamp: Stamp) -> Answer:
+def make_answer(seed: Seed, reply: Reply | None, judged: Judged | None, stamp: Stamp) -> Answer:
     """Return the records of one flag; `judged` is None for a flag that was closed without a search."""
     if judged is None:
         result = _result(seed, reply, None, stamp, outcome=seed.closed or FlagOutcome.EMPTY, reason=seed.reason)

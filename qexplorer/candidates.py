@@ -74,6 +74,11 @@ def propose(
     return Proposal(candidates=(*_contact_candidates(text, contact_key), *guarded), unparseable=unparseable)
 
 
+def whole_text(text: str, normalised: str) -> Proposal:
+    """Return a proposal of the whole text alone: what a plain text match would search."""
+    return Proposal(candidates=tuple(_whole(text, normalised)), unparseable=0)
+
+
 def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[str]:
     """Return up to `most` short spans of a text, without common words at their ends and without overlap.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from qexplorer.answer import Answer, Run, Stamp, answer
+from qexplorer.answer import Answer, Run, Stamp, make_answer
 from qexplorer.bank import BankEntry, QueryBank, bank_key, due
 from qexplorer.candidates import Candidate, Proposal, propose
 from qexplorer.clock import Clock
@@ -411,26 +411,40 @@ class Explorer:
     # All steps
 
     async def explore(
-        self, seeds: Sequence[Seed], replies: Sequence[Reply | None], versions: Sequence[EngineVersion], run: Run
+        self,
+        seeds: Sequence[Seed],
+        replies: Sequence[Reply | None],
+        versions: Sequence[EngineVersion],
+        run: Run,
     ) -> list[Answer]:
         """Take the seeds with their replies through all steps; one answer each, in order."""
-        started = self._clock.monotonic()
-        open_places = [place for place, seed in enumerate(seeds) if seed.closed is None]
-        todo = [seeds[place] for place in open_places]
         proposals = await asyncio.to_thread(
-            lambda: [self.propose(seeds[place], replies[place]) for place in open_places]
+            lambda: [self.propose(seed, reply) for seed, reply in zip(seeds, replies, strict=True)]
         )
-        plans = await self.plan(todo, proposals)
+        return await self.answer(seeds, replies, versions, run, proposals)
+
+    async def answer(
+        self,
+        seeds: Sequence[Seed],
+        replies: Sequence[Reply | None],
+        versions: Sequence[EngineVersion],
+        run: Run,
+        proposals: Sequence[Proposal],
+    ) -> list[Answer]:
+        """Take given proposals through the steps behind `propose`; closed seeds are answered without a search."""
+        started = self._clock.monotonic()
+        places = [place for place, seed in enumerate(seeds) if seed.closed is None]
+        todo, proposed = [seeds[place] for place in places], [proposals[place] for place in places]
+        plans = await self.plan(todo, proposed)
         searched = await self.search(todo, plans)
-        judged = await self.judge(todo, proposals, plans, searched)
+        judged = dict(zip(places, await self.judge(todo, proposed, plans, searched), strict=True))
         ms = (self._clock.monotonic() - started) * 1000
         now = self._clock.now()
-        by_place = dict(zip(open_places, judged, strict=True))
         return [
-            answer(
+            make_answer(
                 seed,
                 replies[place],
-                by_place.get(place),
+                judged.get(place),
                 Stamp(now=now, versions=self._versions(seed, versions[place]), run=run, ms=ms),
             )
             for place, seed in enumerate(seeds)

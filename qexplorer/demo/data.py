@@ -1,0 +1,155 @@
+"""What the demo works on: a marketplace whose prohibited listings are known, split into history, seeds and the rest."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qexplorer.errors import BadInputError
+from qexplorer.near_duplicates import Group, fingerprint
+from qexplorer.normalise import normalise
+from qexplorer.policies import Policies
+from qexplorer.rows import Row, read_rows, to_listing
+from schemas import FlaggedListing, Listing, WireError
+
+CAMPAIGN_LIKENESS = 0.5
+FEWEST_PROHIBITED = 60
+HISTORY_SHARE = 0.4
+MOST_HISTORY = 1_500
+UNLABELLED = 4_000
+TEXT_COLUMNS = ("title", "text", "description")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What the demo knows of a prohibited listing and the system does not."""
+
+    kind: str
+    campaign: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoData:
+    """The split: `listings` are searched, `seeds` (among them) are flagged, `history` was flagged long ago.
+
+    `truth` holds the prohibited listings of the index by id; `unlabelled` are random listings for the triage.
+    """
+
+    name: str
+    listings: tuple[Listing, ...]
+    seeds: tuple[FlaggedListing, ...]
+    history: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    truth: Mapping[str, Truth]
+    refused: int
+
+
+def prepare(
+    name: str, rows: Iterable[Row], policies: Policies, *, seeds: int, seed: int, on_rows: Callable[[int], None]
+) -> DemoData:
+    """Split rows with ground truth (`toxic` and `kind` beside the listing's own columns).
+
+    Of the prohibited listings' campaigns (the column `campaign`, else near-duplicates) two fifths are history: the
+    triage learns from them and they are no longer on sale. Seeds come from the others, spread over kinds and campaigns.
+    Raises BadInputError where there is too little to show.
+    """
+    draw = random.Random(seed)
+    listings: list[Listing] = []
+    prohibited: list[tuple[Listing, str, str]] = []
+    refused = 0
+    for row in rows:
+        on_rows(1)
+        read = _read(row)
+        if read is None:
+            refused += 1
+            continue
+        listing, value = read
+        if _is_prohibited(value):
+            prohibited.append((listing, str(value["kind"]), str(value.get("campaign") or "")))
+        else:
+            listings.append(listing)
+    if len(prohibited) < FEWEST_PROHIBITED or len(listings) < FEWEST_PROHIBITED:
+        raise BadInputError(
+            f"{name} has {len(prohibited)} prohibited and {len(listings)} other listings",
+            remedy=f"The demo needs {FEWEST_PROHIBITED} of each, told apart by the column toxic, with a kind",
+        )
+    campaigns = _campaigns(prohibited)
+    names = sorted(campaigns)
+    draw.shuffle(names)
+    past = set(names[: int(len(names) * HISTORY_SHARE)])
+    open_rows = [(entry, campaign) for campaign in names if campaign not in past for entry in campaigns[campaign]]
+    texts = [normalise(listing.text) for campaign in past for listing, _ in campaigns[campaign]]
+    draw.shuffle(texts)
+    chosen = _spread(open_rows, seeds, draw)
+    now = datetime.now(UTC)
+    return DemoData(
+        name=name,
+        listings=(*listings, *(listing for (listing, _), _ in open_rows)),
+        seeds=tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None),
+        history=tuple(texts[:MOST_HISTORY]),
+        unlabelled=tuple(normalise(listing.text) for listing in draw.sample(listings, min(UNLABELLED, len(listings)))),
+        truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
+        refused=refused,
+    )
+
+
+def file_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file."""
+    return read_rows(path)
+
+
+def _read(row: Row) -> tuple[Listing, Mapping[str, Any]] | None:
+    if row.value is None:
+        return None
+    fields = {} if row.value.get("title") else {"title": "text"}
+    try:
+        return to_listing(row.value, fields), row.value
+    except WireError:
+        return None
+
+
+def _is_prohibited(value: Mapping[str, Any]) -> bool:
+    return str(value.get("toxic")).lower() in {"true", "1", "yes"} and bool(value.get("kind"))
+
+
+def _campaigns(rows: Sequence[tuple[Listing, str, str]]) -> dict[str, list[tuple[Listing, str]]]:
+    group = Group(CAMPAIGN_LIKENESS)
+    campaigns: dict[str, list[tuple[Listing, str]]] = defaultdict(list)
+    for listing, kind, campaign in rows:
+        name = campaign
+        if not name:
+            mark = fingerprint(normalise(listing.text))
+            name = group.like(mark) or listing.id
+            group.add(name, mark.hashes, mark.bands)
+        campaigns[name].append((listing, kind))
+    return campaigns
+
+
+def _spread(
+    rows: Sequence[tuple[tuple[Listing, str], str]], most: int, draw: random.Random
+) -> list[tuple[Listing, str]]:
+    """Return up to `most` rows, one a campaign, the kinds in turn."""
+    by_kind: dict[str, list[tuple[Listing, str]]] = defaultdict(list)
+    seen: set[str] = set()
+    for entry, campaign in draw.sample(rows, len(rows)):
+        if campaign not in seen:
+            seen.add(campaign)
+            by_kind[entry[1]].append(entry)
+    chosen: list[tuple[Listing, str]] = []
+    while len(chosen) < most and any(by_kind.values()):
+        for kind in sorted(by_kind):
+            if by_kind[kind] and len(chosen) < most:
+                chosen.append(by_kind[kind].pop())
+    return chosen
+
+
+def _flag(listing: Listing, kind: str, policies: Policies, now: datetime) -> FlaggedListing | None:
+    policy = policies.of_kind(kind)
+    if not policy:
+        return None
+    return FlaggedListing(
+        flag_id=f"demo-{listing.id}", listing=listing, kind=kind, policy=policy, source="demo", flagged_at=now
+    )
