@@ -14,16 +14,17 @@ GenerationSource = Literal["greedy", "sample", "beam"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """An instruction and a fenced, redacted listing.
+    """An instruction, examples, and a fenced, redacted listing.
 
-    `instruction` is the same text for all prompts of a template, kind and locale, so that an engine can compute
-    it once. `listing` is three lines: the opening fence, the listing in one line, the closing fence; an engine
-    cuts the middle line to `max_listing_tokens` of its own tokens.
+    `instruction` and `examples` (pairs of a fenced listing and its reply) are the same for all prompts of a
+    template, kind and locale, so that an engine can compute them once. `listing` is three lines: the opening
+    fence, the listing, the closing fence; an engine cuts the middle line to `max_listing_tokens` of its tokens.
     """
 
     instruction: str
     listing: str
     max_listing_tokens: int
+    examples: tuple[tuple[str, str], ...] = ()
 
     def parts(self) -> tuple[str, str, str]:
         """Return what stands before, in and after the line that may be cut; joined they are `listing`."""
@@ -132,8 +133,9 @@ def open_engine(settings: EngineSettings) -> Engine:
 
 
 def chat_messages(prompt: Prompt) -> list[dict[str, str]]:
-    """Return the chat that every engine, and training, makes of a prompt."""
-    return [
-        {"role": "system", "content": prompt.instruction},
-        {"role": "user", "content": prompt.listing},
-    ]
+    """Return the chat that every engine, and training, makes of a prompt: examples are earlier turns."""
+    turns = [("system", prompt.instruction)]
+    for listing, reply in prompt.examples:
+        turns += [("user", listing), ("assistant", reply)]
+    turns.append(("user", prompt.listing))
+    return [{"role": role, "content": content} for role, content in turns]

@@ -30,7 +30,7 @@ class Example(BaseModel):
 
 
 class PromptTemplate(BaseModel):
-    """A prompt template: an instruction with the slots {kind} and {locale}, and examples that are appended to it."""
+    """A prompt template: an instruction with the slots {kind} and {locale}, and examples that come as earlier turns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,9 +83,11 @@ def render(template: PromptTemplate, *, title: str, description: str, kind: str,
     limit = template.max_listing_tokens * _CHARS_PER_TOKEN
     listing = safe_text(f"{title[:limit]}\n{description[:limit]}")[:limit]
     known_locale = locale if _LOCALE.fullmatch(locale) else "unknown"
+    instruction = template.instruction.replace("{kind}", safe_text(kind)[:64] or "unknown")
     return Prompt(
-        instruction=_instruction(template, safe_text(kind)[:64] or "unknown", known_locale),
-        listing=f"{template.fence_open}\n{listing}\n{template.fence_close}",
+        instruction=instruction.replace("{locale}", known_locale),
+        examples=tuple((_fenced(template, safe_text(each.listing)), each.reply) for each in template.examples),
+        listing=_fenced(template, listing),
         max_listing_tokens=template.max_listing_tokens,
     )
 
@@ -105,10 +107,5 @@ def _is_visible(char: str) -> bool:
     return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
-def _instruction(template: PromptTemplate, kind: str, locale: str) -> str:
-    filled = template.instruction.replace("{kind}", kind).replace("{locale}", locale)
-    examples = (
-        f"{template.fence_open}\n{safe_text(example.listing)}\n{template.fence_close}\n{example.reply}"
-        for example in template.examples
-    )
-    return "\n\n".join([filled, *examples])
+def _fenced(template: PromptTemplate, line: str) -> str:
+    return f"{template.fence_open}\n{line}\n{template.fence_close}"

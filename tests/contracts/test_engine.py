@@ -3,8 +3,9 @@
 import pytest
 
 from qexplorer.errors import ModelUnavailableError
-from qexplorer.llm.engine import Engine, Prompt, Sampling
+from qexplorer.llm.engine import Engine, EngineSettings, Prompt, Sampling, open_engine
 from qexplorer.llm.scripted import ScriptedEngine
+from qexplorer.llm.tiny import save_tiny_model
 
 LONG_S = 120.0
 
@@ -73,3 +74,27 @@ class TestScripted(EngineContract):
     @pytest.fixture
     def engine(self) -> Engine:
         return ScriptedEngine()
+
+
+@pytest.fixture(scope="module")
+def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = save_tiny_model(tmp_path_factory.mktemp("tiny"))
+    return open_engine(EngineSettings(model=str(folder), dtype="float32"))
+
+
+class TestTransformers(EngineContract):
+    @pytest.fixture
+    def engine(self, tiny_engine: Engine) -> Engine:
+        return tiny_engine
+
+
+@pytest.fixture(scope="module")
+def packaged_engine() -> Engine:
+    return open_engine(EngineSettings(model="packaged", dtype="float32", threads=2))
+
+
+@pytest.mark.model
+class TestPackaged(EngineContract):
+    @pytest.fixture
+    def engine(self, packaged_engine: Engine) -> Engine:
+        return packaged_engine

@@ -1,0 +1,198 @@
+"""Find a model, load it in the number type that suits the processor, and merge an adapter into it."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from qexplorer.errors import ModelError
+from qexplorer.llm.decode import ATTENTION, register_attention
+from qexplorer.llm.engine import EngineSettings, EngineVersion
+from qexplorer.llm.packaged import NAME, Progress, packaged_model, quiet_transformers
+
+Dtype = Literal["float32", "bfloat16", "int8"]
+_SLICES = 64
+_SLICE_BYTES = 2**20
+_WEIGHTS = (".safetensors", ".bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model ready to answer, its tokenizer, and what they are called."""
+
+    model: Any
+    tokenizer: Any
+    version: EngineVersion
+    dtype: Dtype
+
+
+def load_model(settings: EngineSettings, *, progress: Progress | None = None) -> Loaded:
+    """Load model, tokenizer and adapter onto the GPU if there is one, else the processor.
+
+    Raises ModelError that names what is missing and what to do.
+    """
+    import torch
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    folder = resolve_model(settings.model, progress=progress)
+    adapter = _resolve_adapter(settings.adapter)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = best_dtype(device) if settings.dtype == "auto" else settings.dtype
+    register_attention()
+    with quiet_transformers():
+        tokenizer = _load_tokenizer(folder)
+        model = _load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+        if adapter:
+            model = _merge(model, adapter)
+    model = model.to(device).eval()
+    if dtype == "int8":
+        model = quantise(model)
+    version = EngineVersion(
+        model=f"{_name(settings.model, folder)}@{fingerprint(folder)}",
+        adapter=f"{adapter.name}@{fingerprint(adapter)}" if adapter else "",
+    )
+    return Loaded(model=model, tokenizer=tokenizer, version=version, dtype=dtype)
+
+
+def resolve_model(model: str, *, progress: Progress | None = None) -> Path:
+    """Return the folder of a model that is given as "packaged", a path or a hub id."""
+    if model == "packaged":
+        return packaged_model(progress=progress)
+    path = Path(model).expanduser()
+    if (path / "config.json").is_file():
+        return path
+    if path.exists() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise ModelError(f"There is no model in {path}", remedy="Give a folder with a config.json, or `packaged`")
+    return _from_hub(model)
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with quiet_transformers():
+        try:
+            return Path(
+                snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
+            )
+        # The client raises errors of its own, of its transport and of the system.
+        except Exception as error:
+            raise ModelError(
+                f"The model {model!r} is neither a folder here nor to be had from its hub ({type(error).__name__})",
+                remedy="Give the path of a model, or use `packaged`",
+            ) from error
+
+
+def _resolve_adapter(adapter: str) -> Path | None:
+    if not adapter:
+        return None
+    path = Path(adapter).expanduser()
+    if not (path / "adapter_config.json").is_file():
+        raise ModelError(f"There is no adapter in {path}", remedy="Give a folder with an adapter_config.json, or none")
+    return path
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer for left padding with a token that ends nothing."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be read: {error}", remedy="Save it beside the model"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise ModelError(f"The tokenizer in {folder} has no chat template", remedy="Use an instruction-tuned model")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id in {None, tokenizer.eos_token_id}:
+        spare = next((token for token in _spare_tokens(tokenizer) if token != tokenizer.eos_token), None)
+        if spare is None:
+            raise ModelError(f"The tokenizer in {folder} has no token to pad with", remedy="Add a pad token to it")
+        tokenizer.pad_token = spare
+    return tokenizer
+
+
+def _spare_tokens(tokenizer: Any) -> list[str]:
+    unknown = [tokenizer.unk_token] if tokenizer.unk_token else []
+    return [*unknown, *tokenizer.all_special_tokens]
+
+
+def _load_weights(folder: Path, dtype: Any) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=ATTENTION, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"The model in {folder} cannot be loaded: {error}", remedy="Check its files") from error
+
+
+def _merge(model: Any, adapter: Path) -> Any:
+    """Add a LoRA adapter's weights to the model's own."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"The adapter in {adapter} does not fit the model: {error}", remedy="Use the model that it was trained on"
+        ) from error
+
+
+def best_dtype(device: str) -> Dtype:
+    """Choose the number type by looking at the machine: bfloat16 where it has units for it."""
+    import torch
+
+    if device != "cpu":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if has_bfloat16_units() else "float32"
+
+
+def has_bfloat16_units() -> bool:
+    """Tell whether the processor multiplies bfloat16 in hardware; without, it is many times slower than float32."""
+    import torch
+
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(check() for name in checks if (check := getattr(torch.cpu, name, None)))
+
+
+def quantise(model: Any) -> Any:
+    """Replace the linear layers by ones with 8-bit weights that quantise their input as it comes (CPU only)."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    except (AttributeError, RuntimeError) as error:
+        raise ModelError("This build of torch cannot quantise to int8", remedy="Use dtype float32") from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Return 12 hex digits that follow the weights: names, sizes, and evenly spaced slices of large files."""
+    digest = hashlib.sha256()
+    for path in _weight_files(folder):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            for number in range(_SLICES if size > _SLICES * _SLICE_BYTES else 1):
+                file.seek(number * (size // _SLICES))
+                digest.update(file.read(_SLICE_BYTES if size > _SLICES * _SLICE_BYTES else size))
+    return digest.hexdigest()[:12]
+
+
+def _weight_files(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
+
+
+def _name(model: str, folder: Path) -> str:
+    if model == "packaged":
+        return NAME
+    return folder.name if os.sep in model and folder == Path(model).expanduser() else model.lower()

@@ -1,0 +1,81 @@
+"""Generation by transformers itself: beam search, and models that cannot share a prefix."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qexplorer.llm.decode import Row, Stops
+from qexplorer.llm.engine import GenerationSource, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def generate_plainly(
+    model: Any,
+    ids: Sequence[Sequence[int]],
+    sampling: Sampling,
+    source: GenerationSource,
+    stops: Stops,
+    check: Callable[[], None],
+) -> list[Row]:
+    """Return the rows of one source for whole prompts: one greedy, `samples` drawn or the best `beams` a prompt.
+
+    Samples follow the seed for the same batch. `check` is called at each step and may raise to stop.
+    """
+    import torch
+
+    width = max(map(len, ids))
+    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
+
+    def stop(input_ids: "Tensor", _: Any, **__: Any) -> "Tensor":
+        check()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    per_prompt = {"greedy": 1, "sample": sampling.samples, "beam": sampling.beams}[source]
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(sampling.seed)
+        output = model.generate(
+            input_ids=padded,
+            attention_mask=mask,
+            max_new_tokens=sampling.max_new_tokens,
+            num_return_sequences=per_prompt,
+            eos_token_id=sorted(stops.ends | stops.lines),
+            begin_suppress_tokens=sorted(stops.lines) or None,
+            pad_token_id=0,
+            stopping_criteria=[stop],
+            return_dict_in_generate=True,
+            output_logits=source != "beam",
+            output_scores=source == "beam",
+            **_strategy(sampling, source),
+        )
+        scores = model.compute_transition_scores(
+            output.sequences,
+            output.scores if source == "beam" else output.logits,
+            getattr(output, "beam_indices", None),
+            normalize_logits=source != "beam",
+        )
+    rows: list[Row] = []
+    for i, (tokens, logprobs) in enumerate(zip(output.sequences[:, width:].tolist(), scores.tolist(), strict=True)):
+        row = Row(prompt=i // per_prompt, source=source)
+        _cut(row, tokens, logprobs, stops)
+        rows.append(row)
+    return rows
+
+
+def _strategy(sampling: Sampling, source: GenerationSource) -> dict[str, Any]:
+    if source == "sample":
+        return {"do_sample": True, "temperature": max(sampling.temperature, 1e-4), "top_p": sampling.top_p, "top_k": 0}
+    if source == "beam":
+        return {"do_sample": False, "num_beams": max(sampling.beams, 2), "length_penalty": 1.0}
+    return {"do_sample": False}
+
+
+def _cut(row: Row, tokens: Sequence[int], logprobs: Sequence[float], stops: Stops) -> None:
+    """Fill the row up to the token that ends it."""
+    for token, logprob in zip(tokens, logprobs, strict=False):
+        row.logprobs.append(min(logprob, 0.0))
+        if stops.is_over(row.tokens, token):
+            row.finished = True
+            return
+        row.tokens.append(token)

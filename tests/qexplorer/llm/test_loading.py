@@ -1,0 +1,120 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qexplorer.errors import ModelError
+from qexplorer.llm.engine import EngineSettings, Prompt, Sampling, open_engine
+from qexplorer.llm.loading import best_dtype, fingerprint, has_bfloat16_units, load_model, resolve_model
+from qexplorer.llm.tiny import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def _save_adapter(folder: Path, path: Path) -> Path:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    model.save_pretrained(path)
+    return path
+
+
+def test_version_follows_the_weights(folder: Path, tmp_path: Path) -> None:
+    """The name is the folder's, the hash changes with any weight file."""
+    version = load_model(EngineSettings(model=str(folder), dtype="float32")).version
+    assert version.model == f"tiny@{fingerprint(folder)}"
+    assert version.adapter == ""
+    assert fingerprint(save_tiny_model(tmp_path, seed=1)) != fingerprint(folder)
+
+
+def test_adapter_is_merged_and_named(folder: Path, tmp_path: Path) -> None:
+    """With an adapter the model answers otherwise, and the version says which adapter it was."""
+    adapter = _save_adapter(folder, tmp_path / "lora")
+    plain = EngineSettings(model=str(folder), dtype="float32")
+    adapted = plain.model_copy(update={"adapter": str(adapter)})
+    prompt = Prompt(instruction="i", listing="<l>\nvape\n</l>", max_listing_tokens=9)
+    engines = [open_engine(settings) for settings in (plain, adapted)]
+    one, other = (engine.generate([prompt], Sampling(max_new_tokens=8), deadline_s=99)[0] for engine in engines)
+    assert one.generations != other.generations
+    assert engines[1].version.adapter == f"lora@{fingerprint(adapter)}"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_other_number_types_answer_too(folder: Path, dtype: str) -> None:
+    """A model in fewer bits still gives log-probabilities and text."""
+    engine = open_engine(EngineSettings.model_validate({"model": str(folder), "dtype": dtype}))
+    prompt = Prompt(instruction="i", listing="<l>\nvape\n</l>", max_listing_tokens=9)
+    (reply,) = engine.generate([prompt], Sampling(samples=1, max_new_tokens=4), deadline_s=99)
+    assert reply.error is None
+    assert all(generation.logprobs for generation in reply.generations)
+
+
+def test_threads_are_set(folder: Path) -> None:
+    """The engine uses as many threads as it is given."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        load_model(EngineSettings(model=str(folder), dtype="float32", threads=1))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_padding_never_ends_a_reply(folder: Path) -> None:
+    """The pad token differs from the end token even where the files say the same."""
+    loaded = load_model(EngineSettings(model=str(folder), dtype="float32"))
+    assert loaded.tokenizer.pad_token_id != loaded.tokenizer.eos_token_id
+    assert loaded.tokenizer.padding_side == "left"
+
+
+def test_same_pad_and_end_token_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    """A tokenizer that pads with its end token gets another pad token."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = copy / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<|im_end|>"}))
+    loaded = load_model(EngineSettings(model=str(copy), dtype="float32"))
+    assert loaded.tokenizer.pad_token_id not in {None, loaded.tokenizer.eos_token_id}
+
+
+def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    """A missing model, adapter or chat template is an error with a remedy."""
+    with pytest.raises(ModelError, match=r"no model in .*absent.*packaged"):
+        resolve_model(str(tmp_path / "absent"))
+    with pytest.raises(ModelError, match=r"no adapter in .*nowhere"):
+        load_model(EngineSettings(model=str(folder), adapter=str(tmp_path / "nowhere")))
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        load_model(EngineSettings(model=str(copy)))
+    shutil.copy(folder / "chat_template.jinja", copy)
+    (copy / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(EngineSettings(model=str(copy), dtype="float32"))
+
+
+def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network a hub id is an error that points to a path or the packaged model."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"'nobody/nothing'.*packaged"):
+        resolve_model("nobody/nothing")
+
+
+def test_number_type_follows_the_processor() -> None:
+    """Only a processor with units for it is given bfloat16."""
+    assert (best_dtype("cpu") == "bfloat16") == has_bfloat16_units()
