@@ -25,7 +25,7 @@ from qexplorer.normalise import VERSION, normalise
 from qexplorer.policies import Policy
 from qexplorer.prompts import prompt_of
 from qexplorer.rank import Scored, merge, select
-from qexplorer.search.backend import Hit, Searcher, SearchProblem, SearchRequest, SearchResult
+from qexplorer.search.backend import Hit, Searcher, SearchKind, SearchProblem, SearchRequest, SearchResult
 from qexplorer.search.dsl import TRACKED_HITS
 from qexplorer.settings import ExploreSettings, SearchSettings
 from qexplorer.steps import Judged, Searched, Seed, Step
@@ -346,7 +346,10 @@ class Explorer:
             for seed, row in zip(seeds, searched, strict=True)
         ]
         scored = await asyncio.to_thread(self._score, seeds, fresh)
-        chosen = [select(queries, seed.policy.triage_threshold) for seed, queries in zip(seeds, scored, strict=True)]
+        chosen = [
+            select(queries, seed.policy.triage_threshold, last=_text_matches(row))
+            for seed, row, queries in zip(seeds, searched, scored, strict=True)
+        ]
         marks = await asyncio.to_thread(_marks, seeds, scored, chosen)
         groups = await self._groups(seeds, marks, now)
         return [
@@ -466,6 +469,10 @@ def _item_key(flag: FlaggedListing, policy: Policy) -> str:
 
 def _hit_key(policy: Policy, hit: Hit) -> str:
     return review_key(policy.index, hit.listing_id, hit.version, policy.id)
+
+
+def _text_matches(row: Sequence[Searched]) -> frozenset[str]:
+    return frozenset(entry.step.key for entry in row if entry.step.candidate.kind is SearchKind.WHOLE_TEXT)
 
 
 def _marks(

@@ -1,6 +1,6 @@
 """Which queries to keep and which hits to show: decisions over hits that have been scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from qexplorer.near_duplicates import Fingerprint, Group
@@ -23,23 +23,26 @@ class Scored:
         return self.score is None or self.score >= threshold
 
 
-def select(queries: Mapping[str, Sequence[Scored]], threshold: float) -> list[str]:
+def select(queries: Mapping[str, Sequence[Scored]], threshold: float, *, last: Collection[str] = ()) -> list[str]:
     """Return the queries worth keeping, the best first: greedily by the gain that each adds.
 
-    The gain of a query is Σ p − 1.5 · Σ (1 − p) over hits that no query before it has found, p being the
-    triage score; a query that would only add loss is left out. Without a triage every query that adds a hit
-    is kept in its order.
+    The gain of a query is Σ p − 1.5 · Σ (1 − p) over hits that no query before it has found, p being the triage
+    score; a query that would only add loss is left out. Without a triage every query that adds a hit is kept in its
+    order. Those in `last` come behind all others: a text match finds much, but tells a reviewer little of why.
     """
-    left = dict(queries)
     covered: set[str] = set()
     chosen: list[str] = []
-    while left:
-        gains = {name: _gain(hits, covered, threshold) for name, hits in left.items()}
-        best = max(left, key=lambda name: gains[name])
-        if gains[best] <= 0:
-            break
-        chosen.append(best)
-        covered |= {hit.review_key for hit in left.pop(best)}
+    for left in (
+        {name: hits for name, hits in queries.items() if name not in last},
+        {name: hits for name, hits in queries.items() if name in last},
+    ):
+        while left:
+            gains = {name: _gain(hits, covered, threshold) for name, hits in left.items()}
+            best = max(left, key=gains.__getitem__)
+            if gains[best] <= 0:
+                break
+            chosen.append(best)
+            covered |= {hit.review_key for hit in left.pop(best)}
     return chosen
 
 

@@ -24,6 +24,7 @@ class Pipeline:
         self._handler = handler
         self._queue: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
         self._pending = 0
+        self.flags = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
@@ -44,6 +45,7 @@ class Pipeline:
             batch, prepared = await self._queue.get()
             await self._handler.finish(prepared)
             stale = batch.ack()
+            self.flags += len(batch.events)
             if stale:
                 log.info("not acknowledged, the partition has moved", messages=stale)
             self._pending -= 1

@@ -160,6 +160,7 @@ async def _consume(
         "inference_pid": inference.pid,
         "inference_restarts": inference.restarts,
         "draining": pipeline.draining,
+        "flags": pipeline.flags,
     }
     app.finalize()
     await app.start()

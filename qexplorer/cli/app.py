@@ -3,6 +3,7 @@
 import typer
 
 from qexplorer.cli import index, stack, triage
+from qexplorer.cli.demo import demo
 from qexplorer.cli.explore import explore, extract
 from qexplorer.cli.run import run
 
@@ -17,6 +18,7 @@ app.add_typer(triage.app, name="triage")
 app.add_typer(stack.app, name="stack")
 app.command()(extract)
 app.command()(explore)
+app.command()(demo)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from qexplorer.errors import QExplorerError, StorageError
 
@@ -27,12 +28,23 @@ def run(app: Callable[[], object]) -> None:
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
-            raise
+            unexpected(error)
         where = f" at {error.filename}" if error.filename else ""
         fail(StorageError(f"cannot write{where}: {error.strerror}", remedy="Free the disk or choose another path"))
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user who did not ask for it
+        unexpected(error)
 
 
-def fail(error: QExplorerError) -> None:
+def unexpected(error: Exception) -> NoReturn:
+    """Say that this is a bug, in one line, and end with exit code 1."""
+    if os.environ.get("QEXPLORER_DEBUG") == "1":
+        raise error
+    sys.stderr.write(f"error: this should not happen: {type(error).__name__}: {error}\n")
+    sys.stderr.write("  → Run it again with QEXPLORER_DEBUG=1 and report what it prints\n")
+    sys.exit(1)
+
+
+def fail(error: QExplorerError) -> NoReturn:
     """Print the error and end the process with its exit code."""
     if os.environ.get("QEXPLORER_DEBUG") == "1":
         raise error

@@ -67,6 +67,11 @@ class EngineProcess:
         """Return the process id of the guard, which is the parent of the engine."""
         return self._guard.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it has not ended yet."""
+        return self._guard.poll() is None
+
     def output(self) -> str:
         """Return what the engine has written so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
