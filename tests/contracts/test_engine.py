@@ -1,9 +1,14 @@
 """What every engine must do, whatever answers behind it."""
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 
 from qexplorer.errors import ModelUnavailableError
 from qexplorer.llm.engine import Engine, EngineSettings, Prompt, Sampling, open_engine
+from qexplorer.llm.fake_openai import FakeOpenAIServer
+from qexplorer.llm.openai_engine import OpenAIEngine
 from qexplorer.llm.scripted import ScriptedEngine
 from qexplorer.llm.tiny import save_tiny_model
 
@@ -98,3 +103,12 @@ class TestPackaged(EngineContract):
     @pytest.fixture
     def engine(self, packaged_engine: Engine) -> Engine:
         return packaged_engine
+
+
+class TestOpenAI(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        with FakeOpenAIServer() as server:
+            settings = EngineSettings(kind="openai", model="fake", base_url=server.base_url)
+            with closing(OpenAIEngine(settings)) as engine:
+                yield engine

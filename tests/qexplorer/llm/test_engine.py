@@ -33,3 +33,16 @@ def test_settings_hide_the_key_and_refuse_what_they_do_not_know() -> None:
     assert "s3cret" not in repr(EngineSettings.model_validate({"api_key": "s3cret"}))
     with pytest.raises(ValidationError):
         EngineSettings.model_validate({"modle": "x"})
+
+
+def test_surface_is_sorted_complete_and_light() -> None:
+    """The package exports what it lists, in order, and importing it loads no torch and no client."""
+    import subprocess
+    import sys
+
+    import qexplorer.llm
+
+    assert list(qexplorer.llm.__all__) == sorted(qexplorer.llm.__all__)
+    assert all(hasattr(qexplorer.llm, name) for name in qexplorer.llm.__all__)
+    code = "import sys, qexplorer.llm; print({'torch', 'transformers', 'openai', 'phonenumbers'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"  # noqa: S603 (our own code)
