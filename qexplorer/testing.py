@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
 from qexplorer.near_duplicates import terms
@@ -20,16 +21,19 @@ from qexplorer.search.backend import (
 )
 from qexplorer.search.dsl import build, dsl_hash
 from qexplorer.settings import IndexSettings
-from schemas import Listing, ListingStatus
+from schemas import FlaggedListing, Listing, ListingStatus
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ManualClock:
     """A clock that only moves when it is told to, or when somebody sleeps on it."""
 
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+    def __init__(self, start: datetime = START) -> None:
         self._start = start
         self._passed = 0.0
         self.slept: list[float] = []
+        self._actions: dict[int, list[Callable[[], None]]] = {}
 
     def now(self) -> datetime:
         """Return the time of day."""
@@ -43,10 +47,16 @@ class ManualClock:
         """Move on."""
         self._passed += seconds
 
+    def after_sleeps(self, count: int, action: Callable[[], None]) -> None:
+        """Have something happen once the clock has been slept on that often."""
+        self._actions.setdefault(count, []).append(action)
+
     async def sleep(self, seconds: float) -> None:
         """Move on by what would have been waited, and let others run."""
         self.slept.append(seconds)
         self._passed += seconds
+        for action in self._actions.pop(len(self.slept), ()):
+            action()
         await asyncio.sleep(0)
 
 
@@ -136,3 +146,41 @@ class WordTriage:
     def weigh(self, queries: Sequence[str]) -> list[float]:
         """Return how many of the words are wanted."""
         return [float(len(self.wanted & set(terms(query)))) for query in queries]
+
+
+def a_listing(name: str = "a1", title: str = "plug and play gummies", **fields: Any) -> Listing:
+    """Return a listing that is whole, with what the test cares about changed."""
+    whole: dict[str, Any] = {"id": name, "version": "1", "title": title, "seller": f"seller-{name}", "locale": "en"}
+    return Listing(**whole | fields)
+
+
+def a_flag(
+    name: str = "a1", title: str = "plug and play gummies", *, kind: str = "drugs", **fields: Any
+) -> FlaggedListing:
+    """Return a flag of a listing, raised when a ManualClock starts."""
+    whole: dict[str, Any] = {
+        "flag_id": f"flag-{name}",
+        "listing": a_listing(name, title),
+        "kind": kind,
+        "policy": "drugs",
+        "flagged_at": START,
+    }
+    return FlaggedListing(**whole | fields)
+
+
+@dataclass(slots=True)
+class RecordingPublisher:
+    """Keeps what is published; fails the next calls with what stands in `failures`."""
+
+    records: list[Any] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+
+    async def publish(self, records: Sequence[Any]) -> None:
+        """Keep the records."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.records += records
+
+    def on(self, topic: str) -> list[Any]:
+        """Return the records of one topic in order."""
+        return [record for record in self.records if record.topic == topic]

@@ -1,0 +1,174 @@
+"""The two writes of a suspect: a crash between any two steps loses nothing and shows nothing twice."""
+
+from typing import Any
+
+import pytest
+
+from qexplorer.answer import Answer, Run
+from qexplorer.bank import QueryBank
+from qexplorer.discoveries import Discoveries, State
+from qexplorer.errors import BrokerUnavailableError
+from qexplorer.explore import Explorer
+from qexplorer.limiter import SearchLimiter
+from qexplorer.llm.engine import EngineVersion, Generation, Reply
+from qexplorer.policies import Policy
+from qexplorer.search.memory import MemoryStore
+from qexplorer.settings import ExploreSettings, SearchSettings, Topics
+from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
+from schemas import FlagResult, Suspect
+from worker.delivery import Delivery
+
+POLICY = Policy(id="drugs", kinds=("drugs",))
+
+
+class KilledError(BaseException):
+    """Stands for a process that ends at once: nothing may catch it."""
+
+
+class MortalStore(MemoryStore):
+    """A store whose owner is killed right before or after its n-th write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.die_before = self.die_after = -1
+
+    async def write(self, *args: Any, **kwargs: Any) -> set[str]:
+        """Write, or die on the way."""
+        self.writes += 1
+        if self.writes == self.die_before:
+            raise KilledError
+        conflicts = await super().write(*args, **kwargs)
+        if self.writes == self.die_after:
+            raise KilledError
+        return conflicts
+
+
+class MortalPublisher(RecordingPublisher):
+    """A publisher whose owner is killed right before or after its n-th call."""
+
+    calls = 0
+    die_before = die_after = -1
+
+    async def publish(self, records: Any) -> None:
+        """Publish, or die on the way."""
+        self.calls += 1
+        if self.calls == self.die_before:
+            raise KilledError
+        await super().publish(records)
+        if self.calls == self.die_after:
+            raise KilledError
+
+
+class Worker:
+    """What a worker process has in memory; store and topic outlive it."""
+
+    def __init__(self, store: MemoryStore, publisher: RecordingPublisher, clock: ManualClock, said: str) -> None:
+        self.clock = clock
+        discoveries, bank = Discoveries(store, "discoveries"), QueryBank(store, "bank")
+        searcher = MemorySearcher(
+            listings={"listings": [a_listing("b2", "plug gummies sauce"), a_listing("c3", "zaza lean plug")]}
+        )
+        self.explorer = Explorer(
+            searcher,
+            clock=clock,
+            limiter=SearchLimiter(1000, clock),
+            settings=ExploreSettings(),
+            search=SearchSettings(),
+            bank=bank,
+            discoveries=discoveries,
+        )
+        self.delivery = Delivery(publisher, discoveries, bank, topics=Topics(), clock=clock, claim_timeout_s=600)
+        self.reply = Reply(generations=(Generation(text=said, source="greedy"),))
+
+    async def run(self, flag: str) -> list[FlagResult]:
+        """Take one flag all the way."""
+        seeds = await self.explorer.seeds([(a_flag(flag, "x"), POLICY, None)])
+        resumed = await self.delivery.resume([seed.flag.flag_id for seed in seeds])
+        answers: list[Answer] = await self.explorer.explore(
+            seeds, [self.reply], [EngineVersion(model="m")], Run(run_id="r")
+        )
+        return await self.delivery.deliver(answers, resumed)
+
+
+STEPS = [
+    pytest.param({"publisher": ("die_before", 1)}, id="claimed, not published"),
+    pytest.param({"publisher": ("die_after", 1)}, id="published, not marked"),
+    pytest.param({"store": ("die_before", 2)}, id="before the claim"),
+    pytest.param({"store": ("die_after", 2)}, id="right after the claim"),
+    pytest.param({"store": ("die_before", 3)}, id="before marking"),
+    pytest.param({"store": ("die_after", 3)}, id="right after marking"),
+    pytest.param({"publisher": ("die_before", 2)}, id="before the audit"),
+    pytest.param({"publisher": ("die_after", 2)}, id="audit delivered, not banked"),
+    pytest.param({"store": ("die_before", 4)}, id="before the bank"),
+    pytest.param({"store": ("die_after", 4)}, id="banked, not acknowledged"),
+]
+
+
+@pytest.mark.parametrize("death", STEPS)
+@pytest.mark.parametrize("retry_says", ["plug", "lean"], ids=["same queries", "other queries"])
+async def test_a_crash_between_any_two_steps_loses_nothing(death: dict[str, tuple[str, int]], retry_says: str) -> None:
+    """The flag is read again by another process, which may ask other queries, and every suspect is out once by key."""
+    store, publisher, clock = MortalStore(), MortalPublisher(), ManualClock()
+    for name, (how, when) in death.items():
+        setattr({"store": store, "publisher": publisher}[name], how, when)
+    with pytest.raises(KilledError):
+        await Worker(store, publisher, clock, "plug").run("a1")
+    claimed = {doc.id for doc in store._documents["discoveries"].values() if doc.source["state"] != State.FLAGGED}
+    store.die_before = store.die_after = publisher.die_before = publisher.die_after = -1
+    (result,) = await Worker(store, publisher, clock, retry_says).run("a1")
+    shown = [Suspect.from_bytes(record.value) for record in publisher.on("suspect-items")]
+    assert claimed <= {suspect.review_key for suspect in shown}
+    assert {suspect.listing_id for suspect in shown} >= ({"b2", "c3"} if retry_says == "plug" else {"c3"})
+    states = {doc.source["state"] for doc in store._documents["discoveries"].values()}
+    assert states == {State.FLAGGED, State.PUBLISHED}
+    published_by_retry = len(shown) - len({suspect.review_key for suspect in shown})
+    assert published_by_retry <= 2
+    assert [r.value for r in publisher.on("query-audit")][-1] == result.to_bytes()
+
+
+async def test_records_carry_the_review_key_so_that_repeats_can_be_dropped() -> None:
+    """The key of a suspect's message is its review key, the key of an audit record its flag."""
+    publisher = RecordingPublisher()
+    await Worker(MemoryStore(), publisher, ManualClock(), "plug").run("a1")
+    for record in publisher.on("suspect-items"):
+        assert record.key.decode() == Suspect.from_bytes(record.value).review_key
+    assert {record.key for record in publisher.on("query-audit")} == {b"flag-a1"}
+
+
+async def test_another_flag_does_not_publish_what_is_held() -> None:
+    """Two flags that race for an item: the first claim wins, the other's result says so."""
+    store, publisher, clock = MemoryStore(), RecordingPublisher(), ManualClock()
+    first, second = Worker(store, publisher, clock, "plug"), Worker(store, publisher, clock, "plug")
+    seeds = [
+        (await worker.explorer.seeds([(a_flag(name, "x"), POLICY, None)]))[0]
+        for worker, name in ((first, "a1"), (second, "z9"))
+    ]
+    answers = [
+        (await worker.explorer.explore([seed], [worker.reply], [EngineVersion(model="m")], Run(run_id="r")))[0]
+        for worker, seed in zip((first, second), seeds, strict=True)
+    ]
+    await first.delivery.deliver([answers[0]], {})
+    (result,) = await second.delivery.deliver([answers[1]], {})
+    assert len(publisher.on("suspect-items")) == 2
+    assert (result.suspects, result.reason) == (0, "all its finds were published by others")
+
+
+async def test_a_retracted_item_may_be_published_again() -> None:
+    """After a retraction the same key goes out again for the next flag that finds it."""
+    store, publisher, clock = MemoryStore(), RecordingPublisher(), ManualClock()
+    await Worker(store, publisher, clock, "gummies").run("a1")
+    key = Suspect.from_bytes(publisher.on("suspect-items")[0].value).review_key
+    assert await Discoveries(store, "discoveries").retract([key], clock.now()) == [key]
+    await Worker(store, publisher, clock, "sauce").run("z9")
+    assert [record.key.decode() for record in publisher.on("suspect-items")] == [key, key]
+
+
+async def test_nothing_is_banked_when_the_audit_is_not_delivered() -> None:
+    """A query is banked only behind its delivered record."""
+    store, publisher = MemoryStore(), RecordingPublisher()
+    worker = Worker(store, publisher, ManualClock(), "plug")
+    publisher.failures = [BrokerUnavailableError("down")]
+    with pytest.raises(BrokerUnavailableError):
+        await worker.run("a1")
+    assert "bank" not in store._documents or not store._documents["bank"]

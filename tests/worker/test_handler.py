@@ -1,0 +1,275 @@
+"""Micro-batches through both stages: poison is set aside, everything else waits or is answered."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from qexplorer.bank import QueryBank
+from qexplorer.discoveries import Discoveries
+from qexplorer.errors import (
+    AccessError,
+    BrokerUnavailableError,
+    ModelUnavailableError,
+    QExplorerError,
+)
+from qexplorer.explore import Explorer
+from qexplorer.limiter import SearchLimiter
+from qexplorer.llm.engine import EngineVersion, Generation, Prompt, Reply
+from qexplorer.metrics import Metrics
+from qexplorer.policies import Policies, Policy
+from qexplorer.search.backend import SearchProblem
+from qexplorer.search.memory import MemoryStore
+from qexplorer.settings import Settings
+from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
+from schemas import DeadLetter, DeadLetterReason, FlagOutcome, FlagResult, Suspect
+from worker.delivery import Delivery
+from worker.handler import CANARY, Handler, Message
+from worker.inference import Done, Job
+
+VERSION = EngineVersion(model="m@1")
+
+
+class ByPrompt:
+    """Answers each prompt with the words `plug gummies`; `breaks` says which prompts break the engine."""
+
+    def __init__(self, breaks: Callable[[Prompt], bool] = lambda _: False) -> None:
+        self.breaks = breaks
+        self.jobs: list[Job] = []
+
+    async def generate(self, job: Job) -> Done:
+        """Answer, or fail as a whole when one prompt breaks it."""
+        self.jobs.append(job)
+        if any(self.breaks(prompt) for prompt in job.prompts):
+            raise ModelUnavailableError("the inference process died")
+        reply = Reply(generations=(Generation(text="plug gummies", source="greedy"),), prompt_tokens=3)
+        return Done(replies=(reply,) * len(job.prompts), version=VERSION)
+
+
+class Bench:
+    """A handler on fakes."""
+
+    def __init__(self, inference: ByPrompt | None = None, **settings: Any) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore()
+        self.publisher = RecordingPublisher()
+        self.searcher = MemorySearcher(listings={"listings": [a_listing("b2", "plug gummies sauce")]})
+        self.inference = inference or ByPrompt()
+        self.metrics = Metrics(self.clock)
+        config = Settings(**settings)
+        discoveries, bank = Discoveries(self.store, "discoveries"), QueryBank(self.store, "bank")
+        explorer = Explorer(
+            self.searcher,
+            clock=self.clock,
+            limiter=SearchLimiter(1000, self.clock),
+            settings=config.explore,
+            search=config.search,
+            bank=bank,
+            discoveries=discoveries,
+        )
+        self.handler = Handler(
+            explorer,
+            Delivery(
+                self.publisher, discoveries, bank, topics=config.kafka.topics, clock=self.clock, claim_timeout_s=600
+            ),
+            self.inference,
+            self.publisher,
+            policies=Policies(policies=(Policy(id="drugs", kinds=("drugs",)),)),
+            settings=config,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    async def run(self, *values: bytes | None) -> None:
+        """Take one micro-batch through both stages."""
+        messages = [
+            Message(topic="flagged-listings", partition=0, offset=n, key=b"k", value=value, headers=(("h", b"1"),))
+            for n, value in enumerate(values)
+        ]
+        await self.handler.finish(await self.handler.prepare(messages))
+
+    @property
+    def letters(self) -> list[DeadLetter]:
+        """The dead letters so far."""
+        records = self.publisher.on("flagged-listings-dead-letters")
+        return [DeadLetter.from_bytes(dict(record.headers)["qx-dead-letter"]) for record in records]
+
+    @property
+    def results(self) -> dict[str, FlagResult]:
+        """The results so far by flag."""
+        records = [r for r in self.publisher.on("query-audit") if dict(r.headers)["type"] == b"FlagResult"]
+        return {result.flag_id: result for result in (FlagResult.from_bytes(record.value) for record in records)}
+
+
+def sent(name: str, title: str = "x", **fields: Any) -> bytes:
+    return a_flag(name, title, **fields).to_bytes()
+
+
+async def test_a_flag_is_answered_with_suspects() -> None:
+    """The thinnest path: one flag in, its suspect and its result out."""
+    bench = Bench()
+    await bench.run(sent("a1"))
+    (suspect,) = [Suspect.from_bytes(record.value) for record in bench.publisher.on("suspect-items")]
+    assert suspect.listing_id == "b2"
+    assert suspect.position is not None
+    assert (suspect.position.partition, suspect.position.offset) == (0, 0)
+    assert bench.results["flag-a1"].outcome is FlagOutcome.SUSPECTS
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(b"{not json", DeadLetterReason.UNREADABLE, id="broken JSON"),
+        pytest.param(b"", DeadLetterReason.UNREADABLE, id="empty"),
+        pytest.param(None, DeadLetterReason.UNREADABLE, id="tombstone"),
+        pytest.param(b"\xff\xfe\x00", DeadLetterReason.UNREADABLE, id="random bytes"),
+        pytest.param(b"[1, 2]", DeadLetterReason.INVALID, id="not an object"),
+        pytest.param(b'{"flag_id": 7}', DeadLetterReason.INVALID, id="wrong types"),
+        pytest.param(b"[" * 100_000, DeadLetterReason.UNREADABLE, id="deep nesting"),
+        pytest.param(b'{"flag_id": "' + b"a" * 2_000_000 + b'"}', DeadLetterReason.TOO_LARGE, id="huge"),
+        pytest.param(sent("a1", kind="unknown"), DeadLetterReason.UNKNOWN_POLICY, id="no policy"),
+    ],
+)
+async def test_poison_is_set_aside_with_its_original_bytes(value: bytes | None, reason: DeadLetterReason) -> None:
+    """Key, value and headers are as they came, and a header says where it stood and why; the others are answered."""
+    bench = Bench()
+    await bench.run(sent("good"), value)
+    (record,) = bench.publisher.on("flagged-listings-dead-letters")
+    assert (record.key, record.value, record.headers[0]) == (b"k", value, ("h", b"1"))
+    (letter,) = bench.letters
+    assert (letter.reason, letter.position.offset) == (reason, 1)
+    assert set(bench.results) == {"flag-good"}
+
+
+async def test_a_dead_letter_names_fields_and_never_their_text() -> None:
+    """What is wrong is said without the listing's words."""
+    bench = Bench()
+    event = orjson.loads(sent("a1", "secret words"))
+    event["listing"]["price"] = "secret words"
+    await bench.run(orjson.dumps(event))
+    assert "listing.price" in bench.letters[0].error
+    assert "secret" not in bench.letters[0].error
+
+
+async def test_a_prompt_that_breaks_the_model_is_found_and_set_aside_alone() -> None:
+    """The batch fails twice, its prompts are tried one by one, and only the guilty one is a dead letter."""
+    bench = Bench(ByPrompt(lambda prompt: "boom" in prompt.listing))
+    await bench.run(sent("a1", "fine"), sent("b1", "boom"), sent("c1", "fine too"))
+    assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.MODEL_FAILED, 1)]
+    assert set(bench.results) == {"flag-a1", "flag-c1"}
+
+
+async def test_an_engine_that_is_down_sets_nothing_aside() -> None:
+    """While even a harmless prompt gets no answer, the flag waits; when the engine is back it is answered."""
+    down = {"left": 9}
+
+    def breaks(_: Prompt) -> bool:
+        down["left"] -= 1
+        return down["left"] > 0
+
+    bench = Bench(ByPrompt(breaks))
+    await bench.run(sent("a1"))
+    assert not bench.letters
+    assert set(bench.results) == {"flag-a1"}
+    assert any(job.prompts == (CANARY,) for job in bench.inference.jobs)
+
+
+async def test_a_dead_search_is_waited_for() -> None:
+    """A search outage causes retries with growing pauses, no dead letter and no loss."""
+    bench = Bench()
+    bench.searcher.down = True
+    bench.clock.after_sleeps(6, lambda: setattr(bench.searcher, "down", False))
+    await bench.run(sent("a1"))
+    assert not bench.letters
+    assert set(bench.results) == {"flag-a1"}
+    assert bench.clock.slept[5] > bench.clock.slept[0]
+    assert max(bench.clock.slept) <= 30
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(BrokerUnavailableError("down"), id="broker"),
+        pytest.param(AccessError("no rights"), id="permission"),
+    ],
+)
+async def test_a_broker_that_refuses_is_waited_for(error: QExplorerError) -> None:
+    """Nothing is lost and nothing set aside while records cannot be delivered."""
+    bench = Bench()
+    bench.publisher.failures = [error] * 4
+    await bench.run(sent("a1"), b"poison")
+    assert set(bench.results) == {"flag-a1"}
+    assert len(bench.letters) == 1
+
+
+async def test_a_store_that_is_down_is_waited_for() -> None:
+    """Discoveries and bank out of reach hold the batch, and it goes on by itself."""
+    bench = Bench()
+    bench.store.down = True
+    bench.clock.after_sleeps(3, lambda: setattr(bench.store, "down", False))
+    await bench.run(sent("a1"))
+    assert set(bench.results) == {"flag-a1"}
+
+
+async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
+    """An unexpected error in one flag of a batch does not take the others with it."""
+
+    class Buggy(MemorySearcher):
+        async def search(self, requests: Any) -> Any:
+            if any("bad" in request.exclude for request in requests):
+                raise ZeroDivisionError("a bug")
+            return await MemorySearcher.search(self, requests)
+
+    bench = Bench()
+    bench.handler._explorer._searcher = Buggy(listings=bench.searcher.listings)
+    await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
+    assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
+    assert set(bench.results) == {"flag-a1", "flag-c1"}
+
+
+async def test_a_flag_whose_searches_are_refused_is_set_aside() -> None:
+    """OpenSearch's refusal is final; it is a dead letter with OpenSearch's reason."""
+    bench = Bench()
+    bench.searcher.script = [SearchProblem.REFUSED] * 9
+    await bench.run(sent("a1"))
+    assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
+    assert not bench.results
+
+
+async def test_an_unavailable_search_never_becomes_a_dead_letter() -> None:
+    """Partial answers are repeated until they are whole."""
+    bench = Bench()
+    bench.searcher.script = [SearchProblem.UNAVAILABLE] * 7
+    await bench.run(sent("a1"))
+    assert not bench.letters
+    assert set(bench.results) == {"flag-a1"}
+
+
+async def test_a_platforms_own_event_is_mapped_by_settings() -> None:
+    """Dotted paths and constants make a flag of a foreign event, without code."""
+    event_map = {
+        "flag_id": "event.uuid",
+        "listing.id": "item.id",
+        "listing.version": "item.rev",
+        "listing.title": "item.texts.0",
+        "kind": "=drugs",
+        "policy": "=drugs",
+        "flagged_at": "event.time",
+    }
+    bench = Bench(worker={"event_map": event_map})
+    event = {"event": {"uuid": "u1", "time": "2026-01-01T00:00:00Z"}, "item": {"id": 7, "rev": 3, "texts": ["x", "y"]}}
+    await bench.run(orjson.dumps(event))
+    assert set(bench.results) == {"u1"}
+
+
+async def test_what_happens_is_counted() -> None:
+    """Flags, suspects, candidates, tokens and dead letters are metrics."""
+    bench = Bench()
+    await bench.run(sent("a1"), b"poison")
+    value = bench.metrics.registry.get_sample_value
+    assert value("qexplorer_flags_total", {"policy": "drugs", "outcome": "suspects"}) == 1
+    assert value("qexplorer_suspects_total", {"policy": "drugs"}) == 1
+    assert value("qexplorer_candidates_total", {"source": "greedy", "fate": "selected"}) == 1
+    assert value("qexplorer_dead_letters_total", {"reason": "unreadable"}) == 1
+    assert value("qexplorer_tokens_total", {"direction": "prompt"}) == 3
