@@ -82,7 +82,7 @@ def whole_text(text: str, normalised: str) -> Proposal:
 def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[str]:
     """Return up to `most` short spans of a text, without common words at their ends and without overlap.
 
-    They are ordered by `weigh` (its triage), else by the length of their words: rare words are long.
+    They are ordered by `weigh` (its triage), else by the mean length of their words: rare words are long.
     """
     found: dict[str, tuple[int, int]] = {}
     place = 0
@@ -95,7 +95,7 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
             for start in range(0, max(1, len(run) - 1), 2):
                 found.setdefault(run[start : start + HAN_SPAN], (-1, -1))
     texts = list(found)
-    weights = weigh([normalise(span) for span in texts]) if weigh and texts else [float(len(s)) for s in texts]
+    weights = weigh([normalise(span) for span in texts]) if weigh and texts else [_rarity(span) for span in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
     chosen: list[str] = []
     taken: set[int] = set()
@@ -108,6 +108,11 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
         if len(chosen) == most:
             break
     return chosen
+
+
+def _rarity(span: str) -> float:
+    words = span.split()
+    return sum(map(len, words)) / len(words)
 
 
 def _windows(words: Sequence[str]) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from qexplorer.near_duplicates import Fingerprint
 from qexplorer.search.backend import Document, DocumentStore, WriteMode
 
 FOUND_AT_ONCE = 1_000
+MOST_ANSWERED = 50
 
 
 class State(StrEnum):
@@ -130,12 +131,44 @@ class Discoveries:
                 left.setdefault(document.source["owner"], []).append(document.source["suspect"].encode())
         return left
 
-    async def flagged(self, items: Mapping[str, Item], now: datetime) -> None:
-        """Enter consumed flags (flag id → its listing) as known items."""
+    async def flagged(self, items: Mapping[str, Item], run_id: str, now: datetime) -> set[str]:
+        """Enter consumed flags (flag id → its listing) as known items; return the flags that the run has answered.
+
+        A flag is read again when its worker died right before the acknowledgement: what it led to is delivered.
+        """
+        held = await self._store.get(self._index, [item.review_key for item in items.values()])
+        answered = {flag for flag, item in items.items() if _mark(run_id, flag) in _answered(held, item)}
+        documents = {
+            item.review_key: Document(
+                id=item.review_key,
+                source={**_source(item, State.FLAGGED, flag, now), "answered": _answered(held, item)},
+            )
+            for flag, item in items.items()
+            if flag not in answered
+        }
+        if documents:
+            await self._store.write(self._index, list(documents.values()), WriteMode.REPLACE)
+        return answered
+
+    async def answered(self, items: Mapping[str, Item], run_id: str) -> None:
+        """Remember that the run has answered the flags and that all of it is delivered."""
+        held = await self._store.get(self._index, [item.review_key for item in items.values()])
+        marks: dict[str, list[str]] = {}
+        for flag, item in items.items():
+            key = item.review_key
+            if key in held:
+                marks.setdefault(key, list(_answered(held, item))).append(_mark(run_id, flag))
         documents = [
-            Document(id=item.review_key, source=_source(item, State.FLAGGED, flag, now)) for flag, item in items.items()
+            Document(
+                id=key,
+                source={**held[key].source, "answered": flags[-MOST_ANSWERED:]},
+                seq_no=held[key].seq_no,
+                primary_term=held[key].primary_term,
+            )
+            for key, flags in marks.items()
         ]
         if documents:
+            # A conflict means that another flag of the listing came in between: at worst this one is answered twice.
             await self._store.write(self._index, documents, WriteMode.REPLACE)
 
     async def claim(self, claims: Sequence[Claim], now: datetime, timeout_s: float) -> set[str]:
@@ -202,6 +235,15 @@ class Discoveries:
             lost = await self._store.write(self._index, documents, WriteMode.REPLACE)
             return [document.id for document in documents if document.id not in lost]
         return []
+
+
+def _mark(run_id: str, flag: str) -> str:
+    return f"{run_id}:{flag}"
+
+
+def _answered(held: Mapping[str, Document], item: Item) -> list[str]:
+    document = held.get(item.review_key)
+    return list(document.source.get("answered", ())) if document else []
 
 
 def _pending(claim: Claim, now: datetime) -> dict[str, Any]:

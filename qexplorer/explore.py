@@ -70,11 +70,11 @@ class Explorer:
 
     # Before the model
 
-    async def seeds(self, flags: Sequence[tuple[FlaggedListing, Policy, Position | None]]) -> list[Seed]:
+    async def seeds(self, flags: Sequence[tuple[FlaggedListing, Policy, Position | None]], run: Run) -> list[Seed]:
         """Return the seeds of a micro-batch and enter them among the known items.
 
         Closed at once: withdrawn flags, flags too old for their policy, and items found through so many others
-        that following them would feed the loop.
+        that following them would feed the loop. Those that the run has answered before are marked so.
         """
         now = self._clock.now()
         lineage = await self._lineage(flags)
@@ -82,10 +82,14 @@ class Explorer:
             self._seed(flag, policy, position, lineage.get(_item_key(flag, policy), []), now)
             for flag, policy, position in flags
         ]
-        if self._discoveries is not None:
-            open_flags = {seed.flag.flag_id: seed.item for seed in seeds if seed.closed is not FlagOutcome.WITHDRAWN}
-            await self._discoveries.flagged(open_flags, now)
-        return seeds
+        if self._discoveries is None:
+            return seeds
+        items = {seed.flag.flag_id: seed.item for seed in seeds if seed.closed is not FlagOutcome.WITHDRAWN}
+        answered = await self._discoveries.flagged(items, run.run_id, now) if items else set()
+        return [
+            replace(seed, answered=seed.flag.flag_id in answered and seed.closed is not FlagOutcome.WITHDRAWN)
+            for seed in seeds
+        ]
 
     async def _lineage(self, flags: Sequence[tuple[FlaggedListing, Policy, Position | None]]) -> dict[str, list[Known]]:
         if self._discoveries is None or not flags:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-QUIET = ("aiokafka", "faust", "mode", "opensearch", "opensearchpy", "httpx", "httpcore", "openai", "transformers")
+QUIET = ("aiokafka", "faust", "mode", "httpx", "httpcore", "openai", "transformers")
 
 
 def configure_logs(level: str = "info", *, json: bool | None = None) -> None:
@@ -41,3 +41,5 @@ def configure_logs(level: str = "info", *, json: bool | None = None) -> None:
     root.setLevel(logging.WARNING)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    # What OpenSearch answers is said once, by us; its client would add a traceback to each refused connection.
+    logging.getLogger("opensearch").setLevel(logging.CRITICAL)

@@ -87,7 +87,7 @@ def to_listing(row: Mapping[str, Any], fields: Mapping[str, str]) -> Listing:
 
 
 def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callable[[str], str]) -> FlaggedListing:
-    """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged when it was last updated, else now.
+    """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged at its last update, else now.
 
     `policy_of` names the policy of a kind. Raises WireError that names each wrong field.
     """

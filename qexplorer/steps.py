@@ -19,7 +19,7 @@ class Seed:
     """A flag to explore, with its policy, its text in normal form and its place in the lineage.
 
     `depth` is 0 for a flag that the platform raised by itself. `closed` names the outcome of a flag that is
-    answered without a search.
+    answered without a search; `answered` says that the run has delivered its answer before.
     """
 
     flag: FlaggedListing
@@ -32,6 +32,7 @@ class Seed:
     position: Position | None = None
     closed: FlagOutcome | None = None
     reason: str = ""
+    answered: bool = False
 
     @property
     def item(self) -> Item:

@@ -34,6 +34,8 @@ class Pipeline:
         if self.draining:
             # What is not taken stays unacknowledged and is read again by whoever gets the partition.
             await asyncio.Event().wait()
+        if batch.is_stale():
+            return
         self._pending += 1
         self._idle.clear()
         prepared = await self._handler.prepare([_message(event) for event in batch.events])
@@ -51,6 +53,13 @@ class Pipeline:
             self._pending -= 1
             if not self._pending:
                 self._idle.set()
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until the work in hand is finished and acknowledged, before its partitions go to somebody else."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("partitions leave with work in hand: it is done again by whoever gets them")
 
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing more and wait for the work in hand; return whether it was finished in time."""
@@ -85,6 +94,8 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         # Heartbeats watch over a stuck worker; a long outage of the search is no reason to leave the group.
         broker_max_poll_interval=86_400.0,
         broker_commit_interval=1.0,
+        # A killed worker keeps its partitions for this long. The loop is never blocked, so heartbeats keep up.
+        broker_session_timeout=12.0,
         worker_redirect_stdouts=False,
     )
     topic = app.topic(
@@ -95,6 +106,14 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         value_serializer="raw",
         internal=False,
     )
+
+    async def revoked(_: Any, revoked: Any, **__: Any) -> None:
+        # Committing while the group waits for us is what keeps a rebalance from repeating the work in hand.
+        await pipeline.settle(worker.drain_timeout_s)
+        await app.consumer.commit()
+        log.info("revoked", partitions=sorted(tp.partition for tp in revoked))
+
+    app.on_partitions_revoked.connect(revoked, weak=False)
 
     async def explore(stream: Any) -> None:
         try:

@@ -19,6 +19,11 @@ class Batch:
     events: Sequence[Any]
     app: faust.App
 
+    def is_stale(self) -> bool:
+        """Whether none of it belongs to this worker's assignment any more: it is read again by its new owner."""
+        generation = self.app.consumer_generation_id
+        return all(event.message.generation_id != generation for event in self.events)
+
     def ack(self) -> int:
         """Acknowledge in order what still belongs to this worker's assignment; return how many were not ours any more.
 

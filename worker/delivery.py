@@ -1,7 +1,8 @@
 """The two writes of a suspect, and the order in which an answer is delivered.
 
-claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank. A crash between any
-two steps leaves a pending claim that the flag's own retry publishes again; nothing is banked before it is delivered.
+claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank → mark the flag answered.
+A crash between any two steps leaves a pending claim that the flag's own retry publishes again; nothing is banked before
+it is delivered, and a flag that is read again behind its last mark is only acknowledged.
 """
 
 from collections.abc import Sequence
@@ -63,6 +64,9 @@ class Delivery:
         ]
         await self._publisher.publish(records)
         await self._bank.write([entry for answer in answers for entry in answer.bank])
+        done = {a.seed.flag.flag_id: a.seed.item for a in answers if a.result.outcome is not FlagOutcome.WITHDRAWN}
+        if done:
+            await self._discoveries.answered(done, answers[0].result.run_id)
         return results
 
     async def _publish(self, suspects: Sequence[Suspect]) -> None:

@@ -120,9 +120,15 @@ class Handler:
             with self._metrics.timed("generate"):
                 seeds = await self._persist(
                     "seeds",
-                    lambda: self._explorer.seeds([(flag, policy, message.position) for message, flag, policy in flags]),
+                    lambda: self._explorer.seeds(
+                        [(flag, policy, message.position) for message, flag, policy in flags], self._run
+                    ),
                 )
-                await self._generate([message for message, _, _ in flags], seeds, prepared)
+                # What has been answered before its acknowledgement was lost needs that alone.
+                todo = [
+                    (message, seed) for (message, _, _), seed in zip(flags, seeds, strict=True) if not seed.answered
+                ]
+                await self._generate([message for message, _ in todo], [seed for _, seed in todo], prepared)
         return prepared
 
     def _read(self, message: Message) -> tuple[FlaggedListing, Policy] | Undecodable:

@@ -153,7 +153,7 @@ async def _consume(
         limiter.set_share(len(assigned) / max(1, partitions))
         log.info("assigned", partitions=sorted(tp.partition for tp in assigned))
 
-    app.on_partitions_assigned.connect(assigned)
+    app.on_partitions_assigned.connect(assigned, weak=False)
     pulse.ready = joined.is_set
     pulse.report = lambda: {
         "partitions": sorted(tp.partition for tp in app.consumer.assignment()),

@@ -128,7 +128,7 @@ async def _explore(
     from qexplorer.search.memory import MemoryStore
     from qexplorer.triage import open_triage
 
-    clock, store = SystemClock(), MemoryStore()
+    clock, store, run = SystemClock(), MemoryStore(), Run(run_id="explore")
     engines = Engines(settings, policies)
     bank, discoveries = QueryBank(store, "bank"), Discoveries(store, "discoveries")
     flag_count = suspect_count = 0
@@ -144,9 +144,9 @@ async def _explore(
             triage=open_triage(settings.triage),
         )
         for batch in batched(flags, settings.worker.batch_size):
-            seeds = await explorer.seeds([(flag, policy, None) for flag, policy in batch])
+            seeds = await explorer.seeds([(flag, policy, None) for flag, policy in batch], run)
             replies, versions = await asyncio.to_thread(engines.reply, batch)
-            for answer in await explorer.explore(seeds, replies, versions, Run(run_id="explore")):
+            for answer in await explorer.explore(seeds, replies, versions, run):
                 await discoveries.claim(answer.claims, clock.now(), settings.explore.claim_timeout_s)
                 await discoveries.published([suspect.review_key for suspect in answer.suspects], clock.now())
                 await bank.write(answer.bank)

@@ -95,7 +95,7 @@ async def text_match(
 
     It goes through the same triage, near-duplicate and known-item rules, with `hits` hits a flag.
     """
-    clock = SystemClock()
+    clock, run = SystemClock(), Run(run_id="baseline")
     discoveries = Discoveries(MemoryStore(), "baseline")
     explorer = Explorer(
         client,
@@ -114,10 +114,10 @@ async def text_match(
             for flag in flags[start : start + BATCH]
             if (policy := policies.find(flag.policy, flag.kind)) is not None
         ]
-        seeds: list[Seed] = await explorer.seeds(given)
+        seeds: list[Seed] = await explorer.seeds(given, run)
         proposals = [whole_text(seed.flag.listing.text, seed.normalised) for seed in seeds]
         versions = [EngineVersion(model="text-match")] * len(seeds)
-        for answer in await explorer.answer(seeds, [None] * len(seeds), versions, Run(run_id="baseline"), proposals):
+        for answer in await explorer.answer(seeds, [None] * len(seeds), versions, run, proposals):
             await discoveries.claim(answer.claims, clock.now(), settings.explore.claim_timeout_s)
             suspects += answer.suspects
             fetched += sum(audit.fetched for audit in answer.audits)

@@ -52,7 +52,7 @@ class World:
         """Explore flags as one batch, each with the same reply, and keep the outcome as a worker would."""
         texts = [says] if isinstance(says, str) else list(says)
         reply = Reply(generations=tuple(Generation(text=text, source="greedy") for text in texts if text))
-        seeds = await self.explorer.seeds([(flag, policy, None) for flag in flags])
+        seeds = await self.explorer.seeds([(flag, policy, None) for flag in flags], Run(run_id="r"))
         answers = await self.explorer.explore(seeds, [reply] * len(seeds), [VERSION] * len(seeds), Run(run_id="r"))
         for answer in answers:
             await self.discoveries.claim(answer.claims, self.clock.now(), 600)
@@ -341,7 +341,7 @@ async def test_personal_data_of_the_seed_stays_out_of_the_records() -> None:
 async def test_an_expired_claim_is_free_and_a_fresh_one_is_not() -> None:
     """An item whose owner died before publishing is shown for another flag once the claim is old."""
     world = World(a_listing("b2", "plug gummies sauce"))
-    seeds = await world.explorer.seeds([(a_flag("a1", "x"), POLICY, None)])
+    seeds = await world.explorer.seeds([(a_flag("a1", "x"), POLICY, None)], Run(run_id="r"))
     reply = Reply(generations=(Generation(text="plug gummies", source="greedy"),))
     (dead,) = await world.explorer.explore(seeds, [reply], [VERSION], Run(run_id="r"))
     await world.discoveries.claim(dead.claims, world.clock.now(), 600)

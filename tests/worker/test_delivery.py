@@ -83,7 +83,7 @@ class Worker:
 
     async def run(self, flag: str) -> list[FlagResult]:
         """Take one flag all the way."""
-        seeds = await self.explorer.seeds([(a_flag(flag, "x"), POLICY, None)])
+        seeds = await self.explorer.seeds([(a_flag(flag, "x"), POLICY, None)], Run(run_id="r"))
         resumed = await self.delivery.resume([seed.flag.flag_id for seed in seeds])
         answers: list[Answer] = await self.explorer.explore(
             seeds, [self.reply], [EngineVersion(model="m")], Run(run_id="r")
@@ -141,7 +141,7 @@ async def test_another_flag_does_not_publish_what_is_held() -> None:
     store, publisher, clock = MemoryStore(), RecordingPublisher(), ManualClock()
     first, second = Worker(store, publisher, clock, "plug"), Worker(store, publisher, clock, "plug")
     seeds = [
-        (await worker.explorer.seeds([(a_flag(name, "x"), POLICY, None)]))[0]
+        (await worker.explorer.seeds([(a_flag(name, "x"), POLICY, None)], Run(run_id="r")))[0]
         for worker, name in ((first, "a1"), (second, "z9"))
     ]
     answers = [
