@@ -5,6 +5,7 @@ import typer
 from qexplorer.cli import index, stack, triage
 from qexplorer.cli.demo import demo
 from qexplorer.cli.explore import explore, extract
+from qexplorer.cli.marketplace import marketplace
 from qexplorer.cli.run import run
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app.add_typer(stack.app, name="stack")
 app.command()(extract)
 app.command()(explore)
 app.command()(demo)
+app.command()(marketplace)
 
 
 def main() -> None:

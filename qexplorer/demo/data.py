@@ -17,7 +17,7 @@ from schemas import FlaggedListing, Listing, WireError
 
 CAMPAIGN_LIKENESS = 0.5
 FEWEST_PROHIBITED = 60
-HISTORY_SHARE = 0.4
+HISTORY_SHARE = 0.5
 MOST_HISTORY = 1_500
 UNLABELLED = 4_000
 TEXT_COLUMNS = ("title", "text", "description")
@@ -52,7 +52,7 @@ def prepare(
 ) -> DemoData:
     """Split rows with ground truth (`toxic` and `kind` beside the listing's own columns).
 
-    Of the prohibited listings' campaigns (the column `campaign`, else near-duplicates) two fifths are history: the
+    Of the prohibited listings' campaigns (the column `campaign`, else near-duplicates) half are history: the
     triage learns from them and they are no longer on sale. Seeds come from the others, spread over kinds and campaigns.
     Raises BadInputError where there is too little to show.
     """
