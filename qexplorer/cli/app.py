@@ -2,7 +2,7 @@
 
 import typer
 
-from qexplorer.cli import index, stack, triage
+from qexplorer.cli import index, models, stack, triage
 from qexplorer.cli.demo import demo
 from qexplorer.cli.explore import explore, extract
 from qexplorer.cli.marketplace import marketplace
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(index.app, name="index")
 app.add_typer(triage.app, name="triage")
+app.add_typer(models.app, name="models")
 app.add_typer(stack.app, name="stack")
 app.command()(extract)
 app.command()(explore)
