@@ -27,7 +27,7 @@ async def check_index(client: OpenSearchClient, index: str, settings: IndexSetti
         _optional(types, fields.updated_at, "updated at", "a query of the bank runs over everything again"),
         _optional(types, fields.locale, "locale", "policies cannot be limited to locales"),
         _optional(types, fields.seller, "seller", "suspects do not name their seller"),
-        _optional(types, fields.version, "version", "an edited listing is reviewed again by its _version only"),
+        _optional(types, fields.version, "version", "an edit is told by the hash of title and description"),
     ]
     total = (await client.request("POST", f"/{index}/_count", {"query": {"match_all": {}}}))["count"]
     active = await client.count(index)

@@ -9,6 +9,7 @@ import orjson
 import structlog
 
 from qexplorer.errors import AccessError, BadInputError, ConfigError, SearchUnavailableError
+from qexplorer.rows import content_version
 from qexplorer.search.backend import (
     Document,
     Hit,
@@ -257,7 +258,7 @@ def _hit(hit: Mapping[str, Any], fields: IndexFields, rank: int) -> Hit:
     title, description = _text(source, fields.title), _text(source, fields.description)
     return Hit(
         listing_id=_text(source, fields.id) or hit["_id"],
-        version=_text(source, fields.version) or str(hit.get("_version", "")),
+        version=_text(source, fields.version) or content_version(title, description),
         title=title,
         description=description,
         seller=_text(source, fields.seller),
