@@ -143,7 +143,7 @@ async def a_platform(place: Place) -> None:
     async with OpenSearchClient(SearchSettings(url=place.url)) as client:
         await client.ensure_index(place.index, FOREIGN)
         for number, (headline, live) in enumerate(
-            [("plug gummies fresh", True), ("plug gummies sold", False), ("garden chair", True), ("other plug", True)]
+            [("plug gummies fresh", True), ("plug gummies sold", False), ("garden chair", True), ("other thing", True)]
         ):
             source = {"ids": {"sku": f"s{number}"}, "texts": {"headline": headline}, "owner": "o7", "live": live}
             await client.request("PUT", f"/{place.index}/_doc/{number}", source)
