@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?=
+BENCH ?=
 
 .PHONY: install test lint demo bench lock clean
 .DEFAULT_GOAL := help
@@ -10,7 +11,7 @@ DATA ?=
 help:
 	@echo "make demo   run the whole loop on this machine and judge it  (DATA=file.jsonl.gz for your own listings)"
 	@echo "make test   lint, types and all tests, on real Kafka and OpenSearch"
-	@echo "make bench  the speed and memory ratios"
+	@echo "make bench  the speed and memory ratios  (BENCH='help overlap' for some of them)"
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -34,7 +35,7 @@ demo: install
 	$(BIN)/qexplorer demo $(if $(DATA),--data $(DATA))
 
 bench: install
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 lock:
 	$(PYTHON) -m pip install --quiet uv

@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from qexplorer.words import is_han, tokens
 
@@ -42,7 +43,7 @@ def fingerprint(normalised: str) -> Fingerprint:
     distinct = sorted({zlib.crc32(token.encode()) for token in terms(normalised)})[:KEPT_TOKENS]
     if not distinct:
         return Fingerprint(hashes=frozenset(), bands=())
-    sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
+    sketch = MinHash(num_perm=PERMUTATIONS, permutations=_permutations())
     sketch.update_batch([value.to_bytes(4, "big") for value in distinct])
     values = [int(value) for value in sketch.hashvalues]
     bands = tuple(
@@ -50,6 +51,14 @@ def fingerprint(normalised: str) -> Fingerprint:
         for start in range(0, PERMUTATIONS, ROWS)
     )
     return Fingerprint(hashes=frozenset(distinct), bands=bands)
+
+
+@cache
+def _permutations() -> Any:
+    """Make the permutations once: drawing them anew costs more than the sketch."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=PERMUTATIONS, seed=1).permutations
 
 
 def jaccard(one: frozenset[T], other: frozenset[T]) -> float:

@@ -1,0 +1,27 @@
+"""Speed and memory as ratios within one run: `make bench`, or `python -m tests.bench NAME …`."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.bench import generate, kafka, memory, overlap
+
+BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
+    "help": memory.help_time,
+    "overlap": overlap.overlap,
+    "generate": generate.packaged_against_plain,
+    "pipeline": generate.pipeline_against_raw,
+    "kafka": kafka.worker_against_plain_loop,
+    "memory": memory.worker_memory,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that are named, or all, and print a line each."""
+    for name in sys.argv[1:] or BENCHES:
+        print(f"{name:9} {asyncio.run(BENCHES[name]())}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
