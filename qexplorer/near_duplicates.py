@@ -38,12 +38,10 @@ def terms(text: str) -> list[str]:
 
 def fingerprint(normalised: str) -> Fingerprint:
     """Return the fingerprint of a normalised text."""
-    from datasketch import MinHash
-
     distinct = sorted({zlib.crc32(token.encode()) for token in terms(normalised)})[:KEPT_TOKENS]
     if not distinct:
         return Fingerprint(hashes=frozenset(), bands=())
-    sketch = MinHash(num_perm=PERMUTATIONS, permutations=_permutations())
+    sketch = _empty_sketch().copy()
     sketch.update_batch([value.to_bytes(4, "big") for value in distinct])
     values = [int(value) for value in sketch.hashvalues]
     bands = tuple(
@@ -54,11 +52,11 @@ def fingerprint(normalised: str) -> Fingerprint:
 
 
 @cache
-def _permutations() -> Any:
-    """Make the permutations once: drawing them anew costs more than the sketch."""
+def _empty_sketch() -> Any:
+    """Draw the permutations once: doing so anew costs more than the sketch."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=PERMUTATIONS, seed=1).permutations
+    return MinHash(num_perm=PERMUTATIONS, seed=1)
 
 
 def jaccard(one: frozenset[T], other: frozenset[T]) -> float:
