@@ -234,7 +234,11 @@ class Explorer:
                 self._limiter.back_off()
                 await self._clock.sleep(RETRY_S * 2**attempt)
             await self._limiter.take(len(todo))
-            answers = await self._searcher.search([requests[place] for place in todo])
+            try:
+                answers = await self._searcher.search([requests[place] for place in todo])
+            except SearchUnavailableError:
+                self._limiter.back_off()
+                raise
             reason = ""
             for place, result in zip(todo, answers, strict=True):
                 if result.problem is SearchProblem.UNAVAILABLE:

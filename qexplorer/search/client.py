@@ -111,7 +111,7 @@ class OpenSearchClient:
         problem = _problem(part)
         if problem is not None:
             kind, reason = problem
-            if part.get("status") == 429:
+            if isinstance(part, Mapping) and part.get("status") == 429:
                 self.overloaded()
             return SearchResult(problem=kind, reason=reason, dsl_hash=body_hash)
         fields = self._settings.index(request.index).fields

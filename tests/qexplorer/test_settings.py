@@ -1,0 +1,56 @@
+"""Settings: sources, precedence, secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from qexplorer.errors import ConfigError
+from qexplorer.settings import load_settings
+
+
+def test_sources_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments win over the environment, that over the file, that over the defaults, field by field."""
+    config = tmp_path / "s.yaml"
+    config.write_text("search: {url: 'http://file', max_per_seed: 3, hits: 7}\n")
+    monkeypatch.setenv("QEXPLORER_SEARCH__URL", "http://environment")
+    monkeypatch.setenv("QEXPLORER_SEARCH__MAX_PER_SEED", "4")
+    settings = load_settings(config, search={"url": "http://argument"})
+    assert (settings.search.url, settings.search.max_per_seed, settings.search.hits) == ("http://argument", 4, 7)
+    assert settings.search.slow_ms == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("serch: {}", "serch", id="unknown section"),
+        pytest.param("search: {urll: x}", "search.urll", id="unknown field"),
+        pytest.param("worker: {batch_size: many}", "worker.batch_size", id="wrong type"),
+        pytest.param("kafka: {security: SASL_SSL}", "kafka.user and kafka.password are needed", id="half a login"),
+        pytest.param("a: [", "is not YAML", id="not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
+    """The setting and the file stand in the error."""
+    config = tmp_path / "s.yaml"
+    config.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config)
+    assert says in str(caught.value)
+    assert "s.yaml" in str(caught.value)
+
+
+def test_a_missing_file_is_named() -> None:
+    """A settings file that does not exist is no reason to run with defaults."""
+    with pytest.raises(ConfigError, match=r"/nowhere\.yaml does not exist"):
+        load_settings(Path("/nowhere.yaml"))
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither `repr` nor a wrong value's error shows a password."""
+    monkeypatch.setenv("QEXPLORER_SEARCH__PASSWORD", "hunter2")
+    monkeypatch.setenv("QEXPLORER_KAFKA__PASSWORD", "hunter2")
+    assert "hunter2" not in repr(load_settings())
+    monkeypatch.setenv("QEXPLORER_KAFKA__SECURITY", "hunter2")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
