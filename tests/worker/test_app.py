@@ -1,0 +1,151 @@
+"""The pipeline between Faust and the handler: two stages, strict order, nothing acknowledged early."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from worker.app import Pipeline
+from worker.handler import Message
+
+
+class Steps:
+    """A handler whose stages are released by hand, and that remembers what happened when."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.may_prepare: dict[int, asyncio.Event] = {}
+        self.may_finish: dict[int, asyncio.Event] = {}
+
+    def gate(self, gates: dict[int, asyncio.Event], number: int) -> asyncio.Event:
+        """Return the event that holds a batch at a stage."""
+        return gates.setdefault(number, asyncio.Event())
+
+    async def prepare(self, messages: Sequence[Message]) -> Any:
+        """Hold until released."""
+        number = messages[0].offset
+        self.events.append(f"prepare {number}")
+        await self.gate(self.may_prepare, number).wait()
+        return number
+
+    async def finish(self, prepared: Any) -> None:
+        """Hold until released."""
+        self.events.append(f"finish {prepared}")
+        await self.gate(self.may_finish, prepared).wait()
+
+    def release(self, number: int) -> None:
+        """Let a batch through both stages."""
+        self.gate(self.may_prepare, number).set()
+        self.gate(self.may_finish, number).set()
+
+
+class OneBatch:
+    """A batch of one message."""
+
+    def __init__(self, number: int, events: list[str], *, stale: bool = False) -> None:
+        self.number, self.log, self.stale = number, events, stale
+        message: Any = type("Raw", (), {})()
+        message.topic, message.partition, message.offset, message.key, message.headers = "t", 0, number, None, None
+        event: Any = type("Event", (), {})()
+        event.message, event.value = message, b"x"
+        self.events = [event]
+
+    def is_stale(self) -> bool:
+        """Tell whether its partition has moved."""
+        return self.stale
+
+    def ack(self) -> int:
+        """Acknowledge."""
+        self.log.append(f"ack {self.number}")
+        return 0
+
+
+async def started(steps: Steps) -> tuple[Pipeline, asyncio.Task[None]]:
+    handler: Any = steps
+    pipeline = Pipeline(handler)
+    return pipeline, asyncio.create_task(pipeline.finish_all())
+
+
+async def until(steps: Steps, event: str) -> None:
+    for _ in range(10_000):
+        if event in steps.events:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{event} never happened: {steps.events}")
+
+
+def batch(steps: Steps, number: int, *, stale: bool = False) -> Any:
+    return OneBatch(number, steps.events, stale=stale)
+
+
+async def test_the_next_batch_is_generated_while_one_is_searched() -> None:
+    """Batch 1 is prepared before batch 0 is finished, and acknowledged behind it."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    steps.gate(steps.may_prepare, 0).set()
+    await pipeline.submit(batch(steps, 0))
+    await until(steps, "finish 0")
+    second = asyncio.create_task(pipeline.submit(batch(steps, 1)))
+    await until(steps, "prepare 1")
+    assert "ack 0" not in steps.events
+    steps.release(1)
+    await second
+    steps.release(0)
+    await until(steps, "ack 1")
+    assert [event for event in steps.events if event.startswith("ack")] == ["ack 0", "ack 1"]
+    finishing.cancel()
+
+
+async def test_no_more_than_one_batch_waits_between_the_stages() -> None:
+    """With one in the second stage and one waiting, the next submission holds: memory is bounded."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    for number in range(3):
+        steps.gate(steps.may_prepare, number).set()
+    await pipeline.submit(batch(steps, 0))
+    await until(steps, "finish 0")
+    await pipeline.submit(batch(steps, 1))
+    third = asyncio.create_task(pipeline.submit(batch(steps, 2)))
+    await until(steps, "prepare 2")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not third.done()
+    for number in range(3):
+        steps.release(number)
+    await third
+    finishing.cancel()
+
+
+async def test_draining_takes_nothing_more_and_finishes_what_is_in_hand() -> None:
+    """A submission after the signal never starts; drain returns when the work in hand is acknowledged."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    steps.release(0)
+    await pipeline.submit(batch(steps, 0))
+    assert await pipeline.drain(5)
+    assert "ack 0" in steps.events
+    late = asyncio.create_task(pipeline.submit(batch(steps, 1)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert "prepare 1" not in steps.events
+    for task in (late, finishing):
+        task.cancel()
+
+
+async def test_draining_gives_up_in_time_and_acknowledges_nothing() -> None:
+    """What is not finished within the time-out stays unacknowledged."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    steps.gate(steps.may_prepare, 0).set()
+    await pipeline.submit(batch(steps, 0))
+    assert not await pipeline.drain(0.01)
+    assert "ack 0" not in steps.events
+    finishing.cancel()
+
+
+async def test_a_batch_of_partitions_that_have_moved_is_not_started() -> None:
+    """Its new owner reads it again, so nothing is lost by leaving it."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    await pipeline.submit(batch(steps, 0, stale=True))
+    assert steps.events == []
+    finishing.cancel()
