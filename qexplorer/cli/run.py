@@ -20,10 +20,12 @@ def run(app: Callable[[], object]) -> None:
         app()
     except QExplorerError as error:
         fail(error)
-    except BrokenPipeError:
-        # The reader of a pipe has gone: what it did not want is not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as end:
+        if isinstance(end.__context__, OSError) and end.__context__.errno == errno.EPIPE:
+            # The reader of a pipe has gone, which typer makes a failure of: what nobody wants to read is none.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        raise
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except OSError as error:
