@@ -10,8 +10,8 @@ leaves a pending item: its own retry publishes it again, and anyone else may onc
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -73,6 +73,7 @@ class Known:
     bands: tuple[str, ...]
     item: str
     policy: str
+    answered: tuple[str, ...] = ()
 
     def free(self, now: datetime, timeout_s: float) -> bool:
         """Whether another flag may claim it: its owner died before publishing, or it was retracted."""
@@ -87,6 +88,15 @@ class Claim:
     owner: str
     item: Item
     suspect: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flagged:
+    """A consumed flag with its listing, and the marks of answers that flags of the listing have had before."""
+
+    flag_id: str
+    item: Item
+    answered: tuple[str, ...] = ()
 
 
 class Discoveries:
@@ -125,51 +135,38 @@ class Discoveries:
 
         Another run of a flag can ask other queries, so what it had claimed is published from here.
         """
+        found = await self._store.find(self._index, "owner", list(owners), FOUND_AT_ONCE)
+        keys = [document.id for document in found if document.source["state"] == State.PENDING]
         left: dict[str, list[bytes]] = {}
-        for document in await self._store.find(self._index, "owner", list(owners), FOUND_AT_ONCE):
+        for document in (await self._store.get(self._index, keys)).values() if keys else ():
             if document.source["state"] == State.PENDING:
                 left.setdefault(document.source["owner"], []).append(document.source["suspect"].encode())
         return left
 
-    async def flagged(self, items: Mapping[str, Item], run_id: str, now: datetime) -> set[str]:
-        """Enter consumed flags (flag id → its listing) as known items; return the flags that the run has answered.
-
-        A flag is read again when its worker died right before the acknowledgement: what it led to is delivered.
-        """
-        held = await self._store.get(self._index, [item.review_key for item in items.values()])
-        answered = {flag for flag, item in items.items() if _mark(run_id, flag) in _answered(held, item)}
+    async def flagged(self, flags: Sequence[Flagged], now: datetime) -> None:
+        """Enter consumed flags as known items, with the marks of those that have been answered before."""
         documents = {
-            item.review_key: Document(
-                id=item.review_key,
-                source={**_source(item, State.FLAGGED, flag, now), "answered": _answered(held, item)},
+            flag.item.review_key: Document(
+                id=flag.item.review_key,
+                source={**_source(flag.item, State.FLAGGED, flag.flag_id, now), "answered": list(flag.answered)},
             )
-            for flag, item in items.items()
-            if flag not in answered
+            for flag in flags
         }
         if documents:
             await self._store.write(self._index, list(documents.values()), WriteMode.REPLACE)
-        return answered
 
-    async def answered(self, items: Mapping[str, Item], run_id: str) -> None:
-        """Remember that the run has answered the flags and that all of it is delivered."""
-        held = await self._store.get(self._index, [item.review_key for item in items.values()])
+    async def answered(self, flags: Sequence[Flagged], run_id: str, now: datetime) -> None:
+        """Remember that the run has answered the flags and that all of it is delivered.
+
+        A flag is read again when its worker died right before the acknowledgement. Of two replicas that answer flags
+        of one listing at the same moment the last writes: at worst the other's flag is answered twice.
+        """
         marks: dict[str, list[str]] = {}
-        for flag, item in items.items():
-            key = item.review_key
-            if key in held:
-                marks.setdefault(key, list(_answered(held, item))).append(_mark(run_id, flag))
-        documents = [
-            Document(
-                id=key,
-                source={**held[key].source, "answered": flags[-MOST_ANSWERED:]},
-                seq_no=held[key].seq_no,
-                primary_term=held[key].primary_term,
-            )
-            for key, flags in marks.items()
-        ]
-        if documents:
-            # A conflict means that another flag of the listing came in between: at worst this one is answered twice.
-            await self._store.write(self._index, documents, WriteMode.REPLACE)
+        for flag in flags:
+            marks.setdefault(flag.item.review_key, list(flag.answered)).append(answer_mark(run_id, flag.flag_id))
+        await self.flagged(
+            [replace(flag, answered=tuple(marks[flag.item.review_key][-MOST_ANSWERED:])) for flag in flags], now
+        )
 
     async def claim(self, claims: Sequence[Claim], now: datetime, timeout_s: float) -> set[str]:
         """Claim items and return the review keys that their owners may publish.
@@ -198,8 +195,17 @@ class Discoveries:
             granted |= {document.id for document in over} - lost
         return granted
 
-    async def published(self, keys: Sequence[str], now: datetime) -> None:
+    async def published(self, claims: Sequence[Claim], now: datetime) -> None:
         """Mark claimed items as published."""
+        documents = [
+            Document(id=claim.item.review_key, source=_source(claim.item, State.PUBLISHED, claim.owner, now))
+            for claim in claims
+        ]
+        if documents:
+            await self._store.write(self._index, documents, WriteMode.REPLACE)
+
+    async def resumed(self, keys: Sequence[str], now: datetime) -> None:
+        """Mark items as published whose claims an earlier attempt had made."""
         held = await self._store.get(self._index, keys)
         documents = [
             Document(
@@ -237,13 +243,9 @@ class Discoveries:
         return []
 
 
-def _mark(run_id: str, flag: str) -> str:
+def answer_mark(run_id: str, flag: str) -> str:
+    """Return what stands in `answered` of a flagged item for one run's answer to one flag."""
     return f"{run_id}:{flag}"
-
-
-def _answered(held: Mapping[str, Document], item: Item) -> list[str]:
-    document = held.get(item.review_key)
-    return list(document.source.get("answered", ())) if document else []
 
 
 def _pending(claim: Claim, now: datetime) -> dict[str, Any]:
@@ -279,4 +281,5 @@ def _known(document: Document) -> Known:
         bands=tuple(source["bands"]),
         item=source["item"],
         policy=source["policy"],
+        answered=tuple(source.get("answered", ())),
     )

@@ -15,7 +15,7 @@ from qexplorer.answer import Answer, Run, Stamp, make_answer
 from qexplorer.bank import BankEntry, QueryBank, bank_key, due
 from qexplorer.candidates import Candidate, Proposal, propose
 from qexplorer.clock import Clock
-from qexplorer.discoveries import Discoveries, Known, item_key, review_key
+from qexplorer.discoveries import Discoveries, Known, answer_mark, item_key, review_key
 from qexplorer.errors import SearchUnavailableError
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Prompt, Reply
@@ -77,24 +77,35 @@ class Explorer:
         that following them would feed the loop. Those that the run has answered before are marked so.
         """
         now = self._clock.now()
-        lineage = await self._lineage(flags)
+        lineage, known = await self._before(flags)
         seeds = [
             self._seed(flag, policy, position, lineage.get(_item_key(flag, policy), []), now)
             for flag, policy, position in flags
         ]
         if self._discoveries is None:
             return seeds
-        items = {seed.flag.flag_id: seed.item for seed in seeds if seed.closed is not FlagOutcome.WITHDRAWN}
-        answered = await self._discoveries.flagged(items, run.run_id, now) if items else set()
-        return [
-            replace(seed, answered=seed.flag.flag_id in answered and seed.closed is not FlagOutcome.WITHDRAWN)
-            for seed in seeds
-        ]
+        seeds = [self._with_history(seed, known.get(seed.item.review_key), run) for seed in seeds]
+        new = [seed.flagged for seed in seeds if not seed.answered and seed.closed is not FlagOutcome.WITHDRAWN]
+        await self._discoveries.flagged(new, now)
+        return seeds
 
-    async def _lineage(self, flags: Sequence[tuple[FlaggedListing, Policy, Position | None]]) -> dict[str, list[Known]]:
+    async def _before(
+        self, flags: Sequence[tuple[FlaggedListing, Policy, Position | None]]
+    ) -> tuple[dict[str, list[Known]], dict[str, Known]]:
+        """Return what is known of any version of the listings, and of the flagged version itself."""
         if self._discoveries is None or not flags:
-            return {}
-        return await self._discoveries.versions([_item_key(flag, policy) for flag, policy, _ in flags])
+            return {}, {}
+        keys = [review_key(policy.index, flag.listing.id, flag.listing.version, policy.id) for flag, policy, _ in flags]
+        return await asyncio.gather(
+            self._discoveries.versions([_item_key(flag, policy) for flag, policy, _ in flags]),
+            self._discoveries.known(keys),
+        )
+
+    def _with_history(self, seed: Seed, known: Known | None, run: Run) -> Seed:
+        if known is None or seed.closed is FlagOutcome.WITHDRAWN:
+            return seed
+        answered = answer_mark(run.run_id, seed.flag.flag_id) in known.answered
+        return replace(seed, answered=answered, seen_before=True, earlier=known.answered)
 
     def _seed(
         self,
@@ -286,6 +297,9 @@ class Explorer:
     async def _more_pages(self, seeds: Sequence[Seed], done: list[list[Searched]]) -> None:
         """Read up to `pages` further pages of the searches that gave little new, within each seed's budget."""
         for page in range(1, self._settings.pages + 1):
+            full = page * self._search.hits
+            if not any(len(searched.hits) == full for row in done for searched in row):
+                return
             known = await self._known(seeds, done)
             now = self._clock.now()
             jobs: list[tuple[int, int]] = []
@@ -294,7 +308,7 @@ class Explorer:
                 thin = [
                     at
                     for at, searched in enumerate(row)
-                    if len(searched.hits) == page * self._search.hits
+                    if len(searched.hits) == full
                     and self._new(seeds[place].policy, searched.hits, known, now) < self._settings.few_hits
                 ]
                 jobs += [(place, at) for at in thin[: max(0, left)]]

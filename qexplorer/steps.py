@@ -6,7 +6,7 @@ from datetime import datetime
 
 from qexplorer.bank import BankEntry
 from qexplorer.candidates import Candidate, Proposal
-from qexplorer.discoveries import Item
+from qexplorer.discoveries import Flagged, Item
 from qexplorer.near_duplicates import Fingerprint
 from qexplorer.policies import Policy
 from qexplorer.rank import Merged, Scored
@@ -19,7 +19,8 @@ class Seed:
     """A flag to explore, with its policy, its text in normal form and its place in the lineage.
 
     `depth` is 0 for a flag that the platform raised by itself. `closed` names the outcome of a flag that is
-    answered without a search; `answered` says that the run has delivered its answer before.
+    answered without a search; `answered` says that the run has delivered its answer before, `seen_before`
+    that its listing was known already, `earlier` which answers it has had.
     """
 
     flag: FlaggedListing
@@ -33,6 +34,13 @@ class Seed:
     closed: FlagOutcome | None = None
     reason: str = ""
     answered: bool = False
+    seen_before: bool = False
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def flagged(self) -> Flagged:
+        """The flag as it is entered among the known items."""
+        return Flagged(flag_id=self.flag.flag_id, item=self.item, answered=self.earlier)
 
     @property
     def item(self) -> Item:

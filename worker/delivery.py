@@ -1,10 +1,11 @@
 """The two writes of a suspect, and the order in which an answer is delivered.
 
-claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank → mark the flag answered.
+claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank, and the flag's mark.
 A crash between any two steps leaves a pending claim that the flag's own retry publishes again; nothing is banked before
 it is delivered, and a flag that is read again behind its last mark is only acknowledged.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from qexplorer.answer import Answer
@@ -12,6 +13,7 @@ from qexplorer.bank import QueryBank
 from qexplorer.clock import Clock
 from qexplorer.discoveries import Discoveries
 from qexplorer.settings import Topics
+from qexplorer.steps import Seed
 from schemas import FlagOutcome, FlagResult, Suspect
 from worker.kafka import Publisher, Record
 
@@ -36,49 +38,52 @@ class Delivery:
         self._clock = clock
         self._claim_timeout_s = claim_timeout_s
 
-    async def resume(self, flag_ids: Sequence[str]) -> dict[str, int]:
+    async def resume(self, seeds: Sequence[Seed]) -> dict[str, int]:
         """Publish what earlier attempts of the flags had claimed and not published; return how many by flag."""
-        left = await self._discoveries.pending(flag_ids)
+        again = [seed.flag.flag_id for seed in seeds if seed.seen_before]
+        if not again:
+            return {}
+        left = await self._discoveries.pending(again)
         suspects = [Suspect.from_bytes(record) for records in left.values() for record in records]
-        await self._publish(suspects)
+        if suspects:
+            await self._publisher.publish(self._records(suspects))
+            await self._discoveries.resumed([suspect.review_key for suspect in suspects], self._clock.now())
         return {flag: len(records) for flag, records in left.items()}
 
     async def deliver(self, answers: Sequence[Answer], resumed: dict[str, int]) -> list[FlagResult]:
         """Deliver the answers of a batch, all of one step before the next; return the results as sent."""
-        claims = [claim for answer in answers for claim in answer.claims]
-        granted = await self._discoveries.claim(claims, self._clock.now(), self._claim_timeout_s)
+        claims = {claim.item.review_key: claim for answer in answers for claim in answer.claims}
+        granted = await self._discoveries.claim(list(claims.values()), self._clock.now(), self._claim_timeout_s)
         mine = [[suspect for suspect in answer.suspects if suspect.review_key in granted] for answer in answers]
-        await self._publish([suspect for row in mine for suspect in row])
+        suspects = [suspect for row in mine for suspect in row]
+        if suspects:
+            await self._publisher.publish(self._records(suspects))
+            await self._discoveries.published([claims[suspect.review_key] for suspect in suspects], self._clock.now())
         results = [
             _counted(answer.result, len(row) + resumed.get(answer.seed.flag.flag_id, 0))
             for answer, row in zip(answers, mine, strict=True)
         ]
         records = [
-            Record(self._topics.audit, audit.flag_id.encode(), audit.to_bytes(), (("type", b"QueryAudit"),))
-            for answer in answers
-            for audit in answer.audits
-        ]
-        records += [
-            Record(self._topics.audit, result.flag_id.encode(), result.to_bytes(), (("type", b"FlagResult"),))
-            for result in results
+            Record(self._topics.audit, record.flag_id.encode(), record.to_bytes(), (("type", kind),))
+            for kind, group in (
+                (b"QueryAudit", [audit for answer in answers for audit in answer.audits]),
+                (b"FlagResult", results),
+            )
+            for record in group
         ]
         await self._publisher.publish(records)
-        await self._bank.write([entry for answer in answers for entry in answer.bank])
-        done = {a.seed.flag.flag_id: a.seed.item for a in answers if a.result.outcome is not FlagOutcome.WITHDRAWN}
-        if done:
-            await self._discoveries.answered(done, answers[0].result.run_id)
+        done = [answer.seed.flagged for answer in answers if answer.result.outcome is not FlagOutcome.WITHDRAWN]
+        await asyncio.gather(
+            self._bank.write([entry for answer in answers for entry in answer.bank]),
+            self._discoveries.answered(done, results[0].run_id if results else "", self._clock.now()),
+        )
         return results
 
-    async def _publish(self, suspects: Sequence[Suspect]) -> None:
-        if not suspects:
-            return
-        await self._publisher.publish(
-            [
-                Record(self._topics.suspects, suspect.review_key.encode(), suspect.to_bytes(), (("type", b"Suspect"),))
-                for suspect in suspects
-            ]
-        )
-        await self._discoveries.published([suspect.review_key for suspect in suspects], self._clock.now())
+    def _records(self, suspects: Sequence[Suspect]) -> list[Record]:
+        return [
+            Record(self._topics.suspects, suspect.review_key.encode(), suspect.to_bytes(), (("type", b"Suspect"),))
+            for suspect in suspects
+        ]
 
 
 def _counted(result: FlagResult, suspects: int) -> FlagResult:

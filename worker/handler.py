@@ -226,7 +226,7 @@ class Handler:
 
     async def _answer(self, works: Sequence[Work]) -> None:
         seeds = [work.seed for work in works]
-        resumed = await self._persist("resume", lambda: self._delivery.resume([seed.flag.flag_id for seed in seeds]))
+        resumed = await self._persist("resume", lambda: self._delivery.resume(seeds))
         with self._metrics.timed("search"):
             answers = await self._persist(
                 "search",

@@ -148,7 +148,7 @@ async def _explore(
             replies, versions = await asyncio.to_thread(engines.reply, batch)
             for answer in await explorer.explore(seeds, replies, versions, run):
                 await discoveries.claim(answer.claims, clock.now(), settings.explore.claim_timeout_s)
-                await discoveries.published([suspect.review_key for suspect in answer.suspects], clock.now())
+                await discoveries.published(answer.claims, clock.now())
                 await bank.write(answer.bank)
                 for suspect in answer.suspects:
                     lines.write(suspect.to_bytes())

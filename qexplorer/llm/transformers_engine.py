@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qexplorer.errors import ModelUnavailableError
-from qexplorer.llm.decode import Decoder, Prefix, Row, Stops, can_share, compute_prefix, make_rows
+from qexplorer.llm.decode import Decoder, Prefix, Row, Stops, compute_prefix, make_rows
 from qexplorer.llm.engine import (
     EngineSettings,
     EngineVersion,
@@ -45,7 +45,7 @@ class TransformersEngine:
         self._tokenizer = loaded.tokenizer
         self._version = loaded.version
         self._batch_size = batch_size
-        self._shares = share_prefix and can_share(loaded.model)
+        self._shares = share_prefix and loaded.shares
         self._clock = clock
         self._frames: dict[str, _Frame] = {}
         self._stops = _stops(loaded.tokenizer, loaded.model)

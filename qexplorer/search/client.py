@@ -162,6 +162,8 @@ class OpenSearchClient:
             "query": {"bool": {"filter": [{"terms": {field_name: list(values)}}]}},
             "size": size,
             "seq_no_primary_term": True,
+            # What a claim holds is large and read by id.
+            "_source": {"excludes": ["suspect"]},
         }
         answer = await self.request("POST", f"/{index}/_search", body)
         problem = _problem(answer)

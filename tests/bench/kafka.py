@@ -109,39 +109,41 @@ async def _batch(client: OpenSearchClient, producer: Any, flags: Sequence[Any], 
     ids = [flag["flag_id"] for flag in flags]
     now = datetime.now(UTC).isoformat()
     store, bank = "plain-discoveries", "plain-bank"
-    await client.find(store, "item", ids, 1000)
-    await client.get(store, ids)
+    await asyncio.gather(client.find(store, "item", ids, 1000), client.get(store, ids))
     flagged = [_doc(flag, now) for flag in ids]
     await client.write(store, flagged, WriteMode.REPLACE)
     queries = [(flag, text) for flag in ids for text, _ in done.queries.get(flag, [])]
-    await client.find(store, "owner", ids, 1000)
     await client.get(bank, [f"{flag}-{text}" for flag, text in queries])
     await client.search([SearchRequest(index="listings", text=text, normalised=normalise(text)) for _, text in queries])
     keys = [suspect.review_key for flag in ids for suspect in done.suspects.get(flag, [])]
     await client.get(store, keys)
-    await client.find(store, "bands", [f"{n:02d}-{key[:8]}" for key in keys for n in range(16)], 1000)
+    await client.find(store, "bands", [band for key in keys for band in _bands(key)], 1000)
     await client.write(store, [_doc(key, now) for key in keys], WriteMode.CREATE)
     records = [record for flag in ids for record in done.records.get(flag, [])]
-    await asyncio.gather(
-        *[await producer.send(topic, value=value, key=key) for topic, key, value in records if topic == SUSPECTS]
-    )
-    await client.get(store, keys)
+    await _produce(producer, [record for record in records if record[0] == SUSPECTS])
     await client.write(store, [_doc(key, now) for key in keys], WriteMode.REPLACE)
-    await asyncio.gather(
-        *[await producer.send(topic, value=value, key=key) for topic, key, value in records if topic == AUDIT]
-    )
+    await _produce(producer, [record for record in records if record[0] == AUDIT])
     entries = [
         Document(id=f"{flag}-{text}", source={"policy": "drugs", "normalised": text, "last_run_at": now, "runs": 1})
         for flag, text in queries
     ]
-    await client.write(bank, entries, WriteMode.REPLACE)
-    await client.get(store, ids)
-    await client.write(store, flagged, WriteMode.REPLACE)
+    await asyncio.gather(
+        client.write(bank, entries, WriteMode.REPLACE), client.write(store, flagged, WriteMode.REPLACE)
+    )
+
+
+async def _produce(producer: Any, records: Sequence[tuple[str, bytes, bytes]]) -> None:
+    for delivery in [await producer.send(topic, value=value, key=key) for topic, key, value in records]:
+        await delivery
+
+
+def _bands(name: str) -> list[str]:
+    return [f"{number:02d}-{name[:8]}" for number in range(24)]
 
 
 def _doc(name: str, now: str) -> Document:
     source = {
-        "item": name, "bands": [f"{n:02d}-{name[:8]}" for n in range(16)], "state": "flagged", "owner": name,
+        "item": name, "bands": _bands(name), "state": "flagged", "owner": name,
         "policy": "drugs", "seller": name, "listing_id": name, "depth": 1, "at": now, "hashes": list(range(8)),
     }  # fmt: skip
     return Document(id=name, source=source)

@@ -56,7 +56,7 @@ class World:
         answers = await self.explorer.explore(seeds, [reply] * len(seeds), [VERSION] * len(seeds), Run(run_id="r"))
         for answer in answers:
             await self.discoveries.claim(answer.claims, self.clock.now(), 600)
-            await self.discoveries.published([s.review_key for s in answer.suspects], self.clock.now())
+            await self.discoveries.published(answer.claims, self.clock.now())
             await self.bank.write(answer.bank)
         return answers
 

@@ -84,7 +84,7 @@ class Worker:
     async def run(self, flag: str) -> list[FlagResult]:
         """Take one flag all the way."""
         seeds = await self.explorer.seeds([(a_flag(flag, "x"), POLICY, None)], Run(run_id="r"))
-        resumed = await self.delivery.resume([seed.flag.flag_id for seed in seeds])
+        resumed = await self.delivery.resume(seeds)
         answers: list[Answer] = await self.explorer.explore(
             seeds, [self.reply], [EngineVersion(model="m")], Run(run_id="r")
         )
