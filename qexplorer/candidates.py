@@ -132,7 +132,7 @@ def _from_reply(reply: Reply) -> tuple[list[tuple[str, QuerySource, float | None
     unparseable = 0
     for generation in reply.generations:
         try:
-            queries = parse_reply(generation.text)
+            queries = parse_reply(generation.text, finished=generation.finished)
         except ReplyError:
             unparseable += 1
             continue

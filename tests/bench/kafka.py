@@ -22,7 +22,7 @@ from qexplorer.testing import a_flag
 from schemas import FlagResult, QueryAudit, Suspect
 from tests.bench.site_of_bench import Bench
 
-COUNT, BATCH = 4_000, 64
+COUNT, WARM, BATCH = 6_000, 3_000, 64
 
 
 async def worker_against_plain_loop() -> str:
@@ -34,8 +34,9 @@ async def worker_against_plain_loop() -> str:
         await bench.send(a_flag(f"s{n}", f"zaza{n}x lean{n}x today", flagged_at=now).to_bytes() for n in range(COUNT))
         with workers(1, bench.settings, Path(name)):
             times = [(done, time.monotonic()) async for done in bench.results(COUNT)]
-        # From the first answers on: the start of the process is not what is compared.
-        first = next(entry for entry in times if entry[0] > 0)
+        # Not compared are the start of the process and OpenSearch while its code is not yet compiled: the plain loop,
+        # which comes second, meets it warm.
+        first = next(entry for entry in times if entry[0] >= WARM)
         ours = (times[-1][0] - first[0]) / (times[-1][1] - first[1])
         plain = await plain_loop(bench, await shape(bench))
     return (

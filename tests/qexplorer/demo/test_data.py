@@ -1,0 +1,80 @@
+"""How the demo splits a marketplace, and how it judges."""
+
+from typing import Any
+
+import pytest
+
+from qexplorer.demo.data import Truth, prepare
+from qexplorer.demo.judge import judge
+from qexplorer.errors import BadInputError
+from qexplorer.policies import load_policies
+from qexplorer.rows import Row
+from qexplorer.testing import a_flag
+from schemas import Query, QuerySource, SeedFlag, Suspect
+
+
+def rows(prohibited: int, honest: int, **more: Any) -> list[Row]:
+    made = [
+        {"id": f"p{n}", "text": f"aa{n} bb{n} cc{n}", "kind": "drugs", "toxic": True, "campaign": f"c{n // 3}"}
+        for n in range(prohibited)
+    ] + [{"id": f"h{n}", "text": f"h{n}x i{n}x j{n}x", "kind": "benign", "toxic": False} for n in range(honest)]
+    return [Row(number=number, value={**value, **more}) for number, value in enumerate(made, start=1)]
+
+
+def split(given: list[Row], seeds: int = 5) -> Any:
+    return prepare("x", given, load_policies(None), seeds=seeds, seed=1, on_rows=lambda _: None)
+
+
+def test_history_and_index_share_no_campaign() -> None:
+    """What the triage learns from is no longer on sale, and neither are its siblings."""
+    data = split(rows(90, 100))
+    on_sale = {listing.text for listing in data.listings}
+    assert not on_sale & set(data.history)
+    assert len(data.truth) + len(data.history) == 90
+    assert {truth.campaign for truth in data.truth.values()} == {f"c{n}" for n in range(30)} - {
+        f"c{int(text.split()[0][2:]) // 3}" for text in data.history
+    }
+
+
+def test_seeds_are_on_sale_and_of_different_campaigns() -> None:
+    """One seed a campaign, each with a policy."""
+    data = split(rows(90, 100))
+    assert len(data.seeds) == 5
+    assert len({data.truth[flag.listing.id].campaign for flag in data.seeds}) == 5
+    assert {flag.policy for flag in data.seeds} == {"drugs"}
+
+
+def test_rows_that_cannot_be_read_are_counted() -> None:
+    """A broken row costs itself."""
+    broken = [Row(number=999, value=None, problem="x"), Row(number=1000, value={"text": "no id"})]
+    assert split(rows(90, 100) + broken).refused == 2
+
+
+def test_too_little_to_show_is_said() -> None:
+    """A file without ground truth is refused with what it needs."""
+    with pytest.raises(BadInputError, match="told apart by the column toxic"):
+        split(rows(5, 100))
+
+
+def suspect(name: str, score: float) -> Suspect:
+    return Suspect(
+        review_key=name,
+        seed=SeedFlag.of(a_flag()),
+        listing_id=name,
+        listing_version="1",
+        index="i",
+        query=Query(id="q", text="t", normalised="t", source=QuerySource.GREEDY),
+        dsl_hash="d",
+        rank=1,
+        triage_score=score,
+        found_at=a_flag().flagged_at,
+    )
+
+
+def test_the_curve_counts_finds_over_reviews_best_first() -> None:
+    """Queue by score: find, miss, find → 1, 1, 2; precision 2/3; both finds of one campaign."""
+    truth = {"a": Truth(kind="drugs", campaign="c"), "b": Truth(kind="drugs", campaign="c")}
+    judged = judge([suspect("b", 0.5), suspect("x", 0.7), suspect("a", 0.9)], truth, fetched=9, searches=2)
+    assert judged.curve == (1, 1, 2)
+    assert (judged.finds, judged.reviews, judged.campaigns) == (2, 3, 1)
+    assert judged.precision == pytest.approx(2 / 3)

@@ -1,0 +1,78 @@
+"""What is proposed for one listing, in which order."""
+
+from qexplorer.candidates import propose, spans
+from qexplorer.llm.engine import Generation, Reply
+from qexplorer.normalise import normalise
+from qexplorer.search.backend import SearchKind
+from qexplorer.testing import WordTriage
+from schemas import QuerySource
+
+TEXT = "Purple zaza gummies for sale\nask the plug today, call 212-555-0147 or @zazaman"
+
+
+def reply(*texts: str) -> Reply:
+    sources = ["greedy", *["sample"] * (len(texts) - 1)]
+    return Reply(
+        generations=tuple(
+            Generation(text=text, source=source)  # type: ignore[arg-type]
+            for text, source in zip(texts, sources, strict=True)
+        )
+    )
+
+
+def test_generations_are_interleaved_by_place() -> None:
+    """The first query of each generation comes before the second of any; a repeated one keeps its first place."""
+    made = propose(TEXT, normalise(TEXT), reply("aaa bbb; ccc ddd", "eee fff; aaa bbb"), contact_key=b"")
+    words = [c.query.text for c in made.candidates if c.query.source in {QuerySource.GREEDY, QuerySource.SAMPLE}]
+    assert words == ["aaa bbb", "eee fff", "ccc ddd"]
+
+
+def test_every_source_is_on_record() -> None:
+    """Contacts first, then the model's, the lexical and the whole text."""
+    made = propose(TEXT, normalise(TEXT), reply("plug gummies"), contact_key=b"key")
+    kinds = [candidate.query.source for candidate in made.candidates]
+    assert kinds[:3] == [QuerySource.CONTACT, QuerySource.CONTACT, QuerySource.GREEDY]
+    assert {QuerySource.LEXICAL, QuerySource.WHOLE_TEXT} < set(kinds)
+
+
+def test_the_whole_text_comes_behind_the_five_best_queries() -> None:
+    """Five queries, then the text match, then the others."""
+    made = propose(TEXT, normalise(TEXT), reply("a1 b1; a2 b2; a3 b3; a4 b4; a5 b5; a6 b6"), contact_key=b"")
+    assert [candidate.kind for candidate in made.candidates].index(SearchKind.WHOLE_TEXT) == 5
+
+
+def test_triage_weights_order_the_queries() -> None:
+    """What triage finds promising is searched first, whoever proposed it."""
+    weigh = WordTriage(frozenset({"zaza"})).weigh
+    made = propose(TEXT, normalise(TEXT), reply("plug today"), contact_key=b"", weigh=weigh)
+    assert "zaza" in made.candidates[0].query.text
+
+
+def test_personal_data_never_becomes_a_query() -> None:
+    """Contacts are searched by keyed hash; neither records nor lexical spans hold them."""
+    made = propose(TEXT, normalise(TEXT), None, contact_key=b"key")
+    for candidate in made.candidates:
+        assert "0147" not in candidate.query.model_dump_json()
+        assert "zazaman" not in candidate.query.model_dump_json()
+    assert [c.query.text for c in made.candidates if c.kind is SearchKind.CONTACT] == ["same phone", "same handle"]
+    without_key = propose(TEXT, normalise(TEXT), None, contact_key=b"")
+    assert all(candidate.kind is not SearchKind.CONTACT for candidate in without_key.candidates)
+
+
+def test_spans_do_not_overlap_and_leave_common_words_at_their_ends_out() -> None:
+    """Each part of the text is in at most one span."""
+    found = spans("purple zaza gummies for sale and strong lemon haze")
+    words = [word for span in found for word in span.split()]
+    assert len(words) == len(set(words))
+    assert all(span.split()[0] not in {"for", "and", "sale"} for span in found)
+
+
+def test_chinese_spans_are_cut_from_running_text() -> None:
+    """Four characters are two words."""
+    assert "上头电子" in spans("上头电子烟现货")
+
+
+def test_a_listing_without_words_has_no_candidates() -> None:
+    """Nothing is made of nothing."""
+    assert propose("", "", None, contact_key=b"").candidates == ()
+    assert propose("!!! ☎", normalise("!!!"), None, contact_key=b"").unparseable == 0

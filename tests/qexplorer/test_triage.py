@@ -1,0 +1,100 @@
+"""The triage: what it learns, what it leaves out, and what it refuses to open."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from qexplorer.errors import BadInputError, ConfigError
+from qexplorer.triage import LinearTriage, open_triage, train_triage
+
+SLANG = [f"slang{n}" for n in range(12)]
+ORDINARY = [f"word{n}" for n in range(400)]
+
+
+def listing(draw: random.Random, *, flagged: bool) -> str:
+    """Return ten ordinary words, two of them slang in a flagged listing."""
+    words = draw.sample(ORDINARY, 8) + draw.sample(SLANG if flagged else ORDINARY, 2)
+    return " ".join(draw.sample(words, 10))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(1)
+    path = tmp_path_factory.mktemp("triage") / "t.safetensors"
+    flags = [listing(draw, flagged=True) for _ in range(150)]
+    others = [listing(draw, flagged=False) for _ in range(600)]
+    report = train_triage(flags, others, path, seed=1)
+    assert report.auc > 0.95
+    return path
+
+
+def opened(path: Path) -> LinearTriage:
+    triage = open_triage(path)
+    assert triage is not None
+    return triage
+
+
+def test_it_tells_flagged_from_ordinary_listings_that_it_has_not_seen(trained: Path) -> None:
+    """Most unseen flagged listings score above one half, most ordinary ones below."""
+    draw = random.Random(2)
+    triage = opened(trained)
+    flagged = triage.score([listing(draw, flagged=True) for _ in range(100)])
+    ordinary = triage.score([listing(draw, flagged=False) for _ in range(100)])
+    assert sum(score > 0.5 for score in flagged) >= 90
+    assert sum(score > 0.5 for score in ordinary) <= 10
+    assert all(0 <= score <= 1 for score in flagged + ordinary)
+
+
+def test_its_words_say_what_is_promising_to_search(trained: Path) -> None:
+    """Slang weighs more than ordinary words, whatever the offset of the model is."""
+    slang, ordinary = opened(trained).weigh(["slang1 slang2", "word1 word2"])
+    assert slang > 0 > ordinary
+
+
+def test_the_same_training_gives_the_same_artefact(trained: Path, tmp_path: Path) -> None:
+    """The version is a hash of the content, so equal inputs and seeds have equal versions."""
+    draw = random.Random(1)
+    again = tmp_path / "again.safetensors"
+    flags = [listing(draw, flagged=True) for _ in range(150)]
+    train_triage(flags, [listing(draw, flagged=False) for _ in range(600)], again, seed=1)
+    assert opened(again).version == opened(trained).version
+
+
+def test_unlabelled_listings_that_look_like_flags_are_left_out(tmp_path: Path) -> None:
+    """Prohibited listings among the random ones do not teach the model that they are harmless."""
+    draw = random.Random(3)
+    flags = [listing(draw, flagged=True) for _ in range(150)]
+    hidden = [listing(draw, flagged=True) for _ in range(12)]
+    others = [listing(draw, flagged=False) for _ in range(600)]
+    report = train_triage(flags, others + hidden + flags[:5], tmp_path / "t", seed=1)
+    assert report.left_out >= 12
+
+
+def test_too_little_is_refused(tmp_path: Path) -> None:
+    """With a handful of flags nothing is learned, and the error says how many are needed."""
+    with pytest.raises(BadInputError, match="3 flags"):
+        train_triage(["a", "b", "c"], ["d"] * 50, tmp_path / "t")
+
+
+def test_without_a_path_there_is_no_triage() -> None:
+    """The step is skipped then."""
+    assert open_triage(None) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", b"\x80\x04\x95pickle", b"\xff" * 100], ids=["empty", "junk", "pickle", "ones"]
+)
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """It is named, and nothing in it is executed."""
+    path = tmp_path / "t.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"t\.safetensors is no triage"):
+        open_triage(path)
+
+
+def test_nothing_to_score_is_nothing(trained: Path) -> None:
+    """Empty in, empty out."""
+    triage = opened(trained)
+    assert triage.score([]) == []
+    assert triage.weigh([]) == []
