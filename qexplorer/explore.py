@@ -430,7 +430,7 @@ class Explorer:
             bands = {band for mark in marks.values() for band in mark.bands}
             for known in await self._discoveries.alike(sorted(bands)):
                 if known.policy in groups and self._held(known, now):
-                    groups[known.policy].add(known.review_key, known.hashes, known.bands)
+                    groups[known.policy].add(known.review_key, known.hashes, bands.intersection(known.bands))
         return groups
 
     # All steps

@@ -53,6 +53,7 @@ class OpenSearchClient:
             timeout=settings.timeout_s,
             max_retries=0,
             pool_maxsize=16,
+            serializer=_serializer(),
             **secure,
         )
         return self
@@ -180,6 +181,21 @@ class OpenSearchClient:
                 return False
             raise ConfigError(f"the index {index} cannot be created: {error.message}") from None
         return True
+
+
+def _serializer() -> Any:
+    """Return a serialiser that reads answers with orjson: those of an msearch are large."""
+    from opensearchpy.exceptions import SerializationError
+    from opensearchpy.serializer import JSONSerializer
+
+    class OrjsonSerializer(JSONSerializer):  # type: ignore[misc]  # the library has no types
+        def loads(self, text: str) -> Any:
+            try:
+                return orjson.loads(text)
+            except orjson.JSONDecodeError as error:
+                raise SerializationError(text[:100], error) from error
+
+    return OrjsonSerializer()
 
 
 @asynccontextmanager
