@@ -56,9 +56,10 @@ def topics(
     create: Annotated[bool, typer.Option("--create", help="Create the missing ones.")] = False,
     partitions: Annotated[int, typer.Option(help="Partitions of a new topic: the most workers that can share.")] = 8,
     replication: Annotated[int, typer.Option(help="Replicas of a new topic.")] = 1,
+    dry_run: Annotated[str | None, typer.Option(help="The topic of a dry run, too.")] = None,
 ) -> None:
     """Say which of the topics exist, or create them."""
-    settings = settings_of(config, kafka, None)
+    settings = settings_of(config, kafka, None, dry_run_topic=dry_run)
     from worker.topics import check_topics, create_topics
 
     if create:

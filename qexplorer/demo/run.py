@@ -183,13 +183,13 @@ async def _watch(
                 beat = await _beat(reader, data, processes, http, time.monotonic() - started)
                 status.update(beat.line())
                 # Without a terminal there is no status line: say something now and then.
-                if not console.is_terminal and time.monotonic() - shown > 5:
+                if not console.is_terminal and time.monotonic() - shown > 10:
                     shown = time.monotonic()
-                    console.print(beat.line())
+                    console.print(beat.line(), soft_wrap=True)
                 _check(processes, time.monotonic() - started)
             seconds = time.monotonic() - started
             await reader.read(1.0)
-        console.print((await _beat(reader, data, processes, http, seconds)).line())
+        console.print((await _beat(reader, data, processes, http, seconds)).line(), soft_wrap=True)
         return reader.box, seconds
 
 
@@ -206,7 +206,7 @@ async def _doing(http: Any, worker: WorkerProcess) -> str:
             seen = await answer.json()
     except (aiohttp.ClientError, TimeoutError):
         return "silent"
-    return f"{seen.get('flags', 0):.0f} flags on {len(seen.get('partitions', ()))} partitions"
+    return f"{seen.get('flags', 0):.0f} flags"
 
 
 def _check(processes: Sequence[WorkerProcess], seconds: float) -> None:

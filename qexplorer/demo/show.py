@@ -43,7 +43,7 @@ def summary(
     """Print the tables, the curve, examples, and where to look next."""
     console.print(_numbers(data, box, ours, rival, seconds))
     console.print(_sources(box, data))
-    console.print(_curve_text(ours, rival))
+    console.print(_curve_text(ours, rival), markup=False, highlight=False)
     for line in _examples(list(box.suspects.values()), data):
         console.print(line, highlight=False, markup=True)
     console.print(
@@ -110,10 +110,11 @@ def _curve_text(ours: Judgement, rival: Judgement) -> str:
     plotext.theme("clear")
     plotext.plot_size(78, 18)
     plotext.title("Finds over reviews, best first")
-    for judged, name in ((ours, "QExplorer"), (rival, "text match")):
+    # The rival first, so that ours is on top where they meet; marks differ, for a terminal may have no colours.
+    for judged, name, mark in ((rival, "text match", "·"), (ours, "QExplorer", "#")):
         if judged.curve:
-            plotext.plot(list(range(1, len(judged.curve) + 1)), list(judged.curve), label=name)
-    return str(plotext.build())
+            plotext.plot(list(range(1, len(judged.curve) + 1)), list(judged.curve), label=name, marker=mark)
+    return str(plotext.uncolorize(plotext.build()))
 
 
 def draw_curve(path: Path, data: DemoData, ours: Judgement, rival: Judgement) -> None:
