@@ -10,6 +10,7 @@ from qexplorer.bank import QueryBank
 from qexplorer.discoveries import Discoveries
 from qexplorer.errors import (
     AccessError,
+    BadInputError,
     BrokerUnavailableError,
     ModelUnavailableError,
     QExplorerError,
@@ -273,3 +274,28 @@ async def test_what_happens_is_counted() -> None:
     assert value("qexplorer_candidates_total", {"source": "greedy", "fate": "selected"}) == 1
     assert value("qexplorer_dead_letters_total", {"reason": "unreadable"}) == 1
     assert value("qexplorer_tokens_total", {"direction": "prompt"}) == 3
+
+
+async def test_a_flag_that_is_read_again_is_only_acknowledged() -> None:
+    """When the acknowledgement was lost, the first answer stays on record: nothing is generated or sent again."""
+    bench = Bench()
+    await bench.run(sent("a1"))
+    before = len(bench.publisher.records)
+    await bench.run(sent("a1"))
+    assert len(bench.publisher.records) == before
+    assert len(bench.inference.jobs) == 1
+
+
+async def test_bad_input_is_not_waited_for() -> None:
+    """What no retry can mend is set aside at once, without a pause."""
+
+    class Refusing(MemorySearcher):
+        async def search(self, requests: Any) -> Any:
+            del requests
+            raise BadInputError("OpenSearch refused the request")
+
+    bench = Bench()
+    bench.handler._explorer._searcher = Refusing()
+    await bench.run(sent("a1"))
+    assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
+    assert bench.clock.slept == []
