@@ -41,6 +41,8 @@ def run_demo(
 
     Raises StackError when engines or workers do not come up, BadInputError when the data has too little to show.
     """
+    # The workers run in the folder, so a relative path would mean another place to them.
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     policies = load_policies(None)
     started = time.monotonic()
@@ -93,7 +95,7 @@ def _settings(engines: Endpoints, triage: Path, model: str, worker_count: int) -
         "explore": {"contact_key": CONTACT_KEY},
         "worker": {"batch_size": 8, "batch_wait_s": 0.5},
         "engines": {"default": kind},
-        "triage": str(triage.resolve()),
+        "triage": str(triage),
     }
 
 
