@@ -166,7 +166,7 @@ def _seed_text(suspect: Suspect, data: DemoData) -> str:
 
 def _marked(fragment: str) -> str:
     text = _plain(fragment.replace("\n", " "))
-    return text.replace(MARK_START, "[bold yellow]").replace(MARK_END, "[/]")
+    return text.replace(MARK_START, "[bold yellow]«").replace(MARK_END, "»[/]")
 
 
 def _plain(text: str) -> str:
