@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,11 +98,12 @@ def explore(
     from qexplorer.policies import load_policies
 
     settings = _settings(config, opensearch, model, adapter, triage)
+    # A file holds flags of any age: to explore the past is what one would run this for.
+    changes: dict[str, Any] = {"max_flag_age": timedelta.max, **({"index": index} if index else {})}
     policies = load_policies(settings.policies)
-    if index is not None:
-        policies = policies.model_copy(
-            update={"policies": tuple(policy.model_copy(update={"index": index}) for policy in policies.policies)}
-        )
+    policies = policies.model_copy(
+        update={"policies": tuple(policy.model_copy(update=changes) for policy in policies.policies)}
+    )
     with lines_to(out) as lines, progress("exploring") as meter:
         if audit is None:
             asyncio.run(_explore(settings, policies, _given(source, field, policies), lines, None, meter))
@@ -131,7 +134,8 @@ async def _explore(
     clock, store, run = SystemClock(), MemoryStore(), Run(run_id="explore")
     engines = Engines(settings, policies)
     bank, discoveries = QueryBank(store, "bank"), Discoveries(store, "discoveries")
-    flag_count = suspect_count = 0
+    outcomes: Counter[str] = Counter()
+    suspect_count = 0
     async with OpenSearchClient(settings.search) as client:
         explorer = Explorer(
             client,
@@ -155,10 +159,12 @@ async def _explore(
                 if audits is not None:
                     for record in (*answer.audits, answer.result):
                         audits.write(record.to_bytes())
-                flag_count += 1
+                outcomes[answer.result.reason or answer.result.outcome.value] += 1
                 suspect_count += len(answer.suspects)
                 meter.advance()
-    typer.echo(f"{flag_count} flags, {suspect_count} suspects", err=True)
+    typer.echo(f"{outcomes.total()} flags, {suspect_count} suspects", err=True)
+    for reason, count in outcomes.most_common():
+        typer.echo(f"  {count} × {reason}", err=True)
 
 
 def _settings(

@@ -153,7 +153,10 @@ async def a_platform(place: Place) -> None:
 async def test_a_platforms_own_index_is_explored_and_not_written_to(place: Place) -> None:
     """Settings name its fields, filters and id; suspects come out with its ids, and its documents stay as they were."""
     await a_platform(place)
-    flags = write_jsonl(place.folder / "f.jsonl", [{"id": "x", "title": "plug gummies today", "kind": "drugs"}])
+    flags = write_jsonl(
+        place.folder / "f.jsonl",
+        [{"id": "x", "title": "plug gummies today", "kind": "drugs", "updated_at": "2020-01-01T00:00:00Z"}],
+    )
     done = place.run(
         "explore", str(flags), "--model", "scripted", "--index", place.index,
         search={"indices": {place.index: FOREIGN_SETTINGS}},
