@@ -62,6 +62,8 @@ class _Shadow:
 
     @classmethod
     def of(cls, text: str) -> "_Shadow":
+        if text.isascii():
+            return cls(text=text, origin=tuple(range(len(text))))
         chars: list[str] = []
         origin: list[int] = []
         for i, char in enumerate(text):

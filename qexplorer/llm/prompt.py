@@ -86,10 +86,16 @@ def render(template: PromptTemplate, *, title: str, description: str, kind: str,
     instruction = template.instruction.replace("{kind}", safe_text(kind)[:64] or "unknown")
     return Prompt(
         instruction=instruction.replace("{locale}", known_locale),
-        examples=tuple((_fenced(template, safe_text(each.listing)), each.reply) for each in template.examples),
+        examples=_examples(template),
         listing=_fenced(template, listing),
         max_listing_tokens=template.max_listing_tokens,
     )
+
+
+@cache
+def _examples(template: PromptTemplate) -> tuple[tuple[str, str], ...]:
+    """Return a template's examples as they are sent: the same for every prompt, so made once."""
+    return tuple((_fenced(template, safe_text(each.listing)), each.reply) for each in template.examples)
 
 
 def safe_text(text: str) -> str:
