@@ -2,17 +2,16 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError
 from qexplorer.near_duplicates import Group, fingerprint
 from qexplorer.normalise import normalise
 from qexplorer.policies import Policies
-from qexplorer.rows import Row, read_rows, to_listing
+from qexplorer.rows import Row, to_listing
 from schemas import FlaggedListing, Listing, WireError
 
 CAMPAIGN_LIKENESS = 0.5
@@ -20,7 +19,6 @@ FEWEST_PROHIBITED = 60
 HISTORY_SHARE = 0.5
 MOST_HISTORY = 1_500
 UNLABELLED = 4_000
-TEXT_COLUMNS = ("title", "text", "description")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +92,6 @@ def prepare(
         truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
         refused=refused,
     )
-
-
-def file_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file."""
-    return read_rows(path)
 
 
 def _read(row: Row) -> tuple[Listing, Mapping[str, Any]] | None:

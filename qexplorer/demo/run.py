@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexplorer.clock import SystemClock
-from qexplorer.demo.data import DemoData, file_rows, prepare
+from qexplorer.demo.data import DemoData, prepare
 from qexplorer.demo.judge import judge, load_of, text_match
 from qexplorer.demo.show import Beat, draw_curve, summary, write_records
 from qexplorer.demo.workers import Inbox, Reader, WorkerProcess, inbox, make_topics, send_flags, workers
 from qexplorer.errors import StackError
 from qexplorer.policies import Policies, load_policies
-from qexplorer.rows import Row
+from qexplorer.rows import Row, read_rows
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import document, load
 from qexplorer.settings import Settings, load_settings
@@ -77,7 +77,7 @@ def _data(source: Path | None, policies: Policies, *, seeds: int, count: int, co
         rows = (Row(number=number, value=row) for number, row in enumerate(made, start=1))
     else:
         name = source.name
-        rows = file_rows(source)
+        rows = read_rows(source)
     with progress(f"reading {name}") as meter:
         data = prepare(name, rows, policies, seeds=seeds, seed=1, on_rows=meter.advance)
     if data.refused:

@@ -15,7 +15,6 @@ ANALYSIS: dict[str, Any] = {
     "filter": {"qexplorer_possessive": {"type": "stemmer", "language": "possessive_english"}},
 }
 KEYWORD = {"type": "keyword", "ignore_above": 512}
-STORED = {"type": "object", "enabled": False}
 
 
 def listings_body(*, shards: int = 1, replicas: int = 0) -> dict[str, Any]:

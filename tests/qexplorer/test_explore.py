@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from qexplorer.answer import Answer, Run
 from qexplorer.bank import QueryBank
@@ -354,3 +355,12 @@ async def test_an_expired_claim_is_free_and_a_fresh_one_is_not() -> None:
         [replace(claim, owner="third") for claim in late.claims], world.clock.now(), 600
     )
     assert granted == set()
+
+
+@pytest.mark.parametrize(("field", "contacts"), [("contacts", 1), ("", 0)], ids=["with the field", "without"])
+async def test_contacts_are_searched_only_where_the_index_has_them(field: str, contacts: int) -> None:
+    """A platform's own index has no hashes of contacts: a search for one could only be refused."""
+    world = World(indices={"listings": {"fields": {"contacts": field}}})
+    world.explorer._settings = ExploreSettings(contact_key=SecretStr("k"))
+    (answer,) = await world.ask(a_flag("a1", "plug gummies call 212-555-0147"), says="plug gummies")
+    assert sum(audit.query.source is QuerySource.CONTACT for audit in answer.audits) == contacts
