@@ -5,16 +5,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from qexplorer.corpus import near_groups, read_truth
 from qexplorer.errors import BadInputError
-from qexplorer.near_duplicates import Group, fingerprint
 from qexplorer.normalise import normalise
 from qexplorer.policies import Policies
-from qexplorer.rows import Row, to_listing
-from schemas import FlaggedListing, Listing, WireError
+from qexplorer.rows import Row
+from schemas import FlaggedListing, Listing
 
-CAMPAIGN_LIKENESS = 0.5
 FEWEST_PROHIBITED = 60
 HISTORY_SHARE = 0.5
 MOST_HISTORY = 1_500
@@ -60,13 +58,13 @@ def prepare(
     refused = 0
     for row in rows:
         on_rows(1)
-        read = _read(row)
+        read = read_truth(row)
         if read is None:
             refused += 1
             continue
-        listing, value = read
-        if _is_prohibited(value):
-            prohibited.append((listing, str(value["kind"]), str(value.get("campaign") or "")))
+        listing, kind, _ = read
+        if kind:
+            prohibited.append(read)
         else:
             listings.append(listing)
     if len(prohibited) < FEWEST_PROHIBITED or len(listings) < FEWEST_PROHIBITED:
@@ -94,30 +92,11 @@ def prepare(
     )
 
 
-def _read(row: Row) -> tuple[Listing, Mapping[str, Any]] | None:
-    if row.value is None:
-        return None
-    fields = {} if row.value.get("title") else {"title": "text"}
-    try:
-        return to_listing(row.value, fields), row.value
-    except WireError:
-        return None
-
-
-def _is_prohibited(value: Mapping[str, Any]) -> bool:
-    return str(value.get("toxic")).lower() in {"true", "1", "yes"} and bool(value.get("kind"))
-
-
 def _campaigns(rows: Sequence[tuple[Listing, str, str]]) -> dict[str, list[tuple[Listing, str]]]:
-    group = Group(CAMPAIGN_LIKENESS)
+    groups = near_groups([normalise(listing.text) for listing, _, _ in rows])
     campaigns: dict[str, list[tuple[Listing, str]]] = defaultdict(list)
-    for listing, kind, campaign in rows:
-        name = campaign
-        if not name:
-            mark = fingerprint(normalise(listing.text))
-            name = group.like(mark) or listing.id
-            group.add(name, mark.hashes, mark.bands)
-        campaigns[name].append((listing, kind))
+    for (listing, kind, campaign), first in zip(rows, groups, strict=True):
+        campaigns[campaign or rows[first][0].id].append((listing, kind))
     return campaigns
 
 

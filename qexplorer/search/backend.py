@@ -22,6 +22,7 @@ class SearchRequest:
     `text` are the raw words and `normalised` the same after `normalise`; for CONTACT `normalised` is the
     keyed hash of the contact. All words must occur (WORDS), or a share of the most telling (WHOLE_TEXT).
     `since` keeps only listings updated from then on; `after` is the `sort` of the page before's last hit.
+    Without `highlight` hits come without the words that matched, which is several times as fast.
     """
 
     index: str
@@ -33,6 +34,7 @@ class SearchRequest:
     since: datetime | None = None
     size: int = 60
     after: tuple[Any, ...] | None = None
+    highlight: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

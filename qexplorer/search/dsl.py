@@ -42,8 +42,9 @@ def build(request: SearchRequest, index: IndexSettings, *, timeout_s: float) -> 
                 if name
             }
         ),
-        "highlight": _highlight(request, fields),
     }
+    if request.highlight:
+        body["highlight"] = _highlight(request, fields)
     if request.after is not None:
         body["search_after"] = list(request.after)
     return body

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +120,31 @@ async def load(
         on_rows(len(chunk))
     await client.request("POST", f"/{index}/_refresh")
     return Loaded(loaded=loaded, refused=refused, skipped=skipped)
+
+
+async def load_listings(
+    client: OpenSearchClient,
+    index: str,
+    listings: Sequence[Listing],
+    *,
+    clock: Clock,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Load listings, without contacts, into an index; one that holds as many already is left as it is."""
+    await client.ensure_index(index, listings_body())
+    await client.request("POST", f"/{index}/_refresh")
+    if int((await client.request("GET", f"/{index}/_count"))["count"]) == len(listings):
+        on_rows(len(listings))
+        return
+    rows = (Row(number=number, value={}) for number in range(1, len(listings) + 1))
+    await load(
+        client,
+        index,
+        rows,
+        convert=lambda row: document(listings[row.number - 1], b""),
+        clock=clock,
+        on_rows=on_rows,
+    )
 
 
 def convert_row(row: Row, *, fields: Mapping[str, str], contact_key: bytes) -> Document | str:

@@ -1,0 +1,209 @@
+"""A corpus with ground truth, split so that nothing is judged by what it was trained on.
+
+The unit of a split is the cluster: listings that say nearly the same, or that share a campaign where the rows name
+one. Where every prohibited listing has a date the oldest clusters are for training and the newest for the test; else
+chance decides.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from qexplorer.errors import BadInputError
+from qexplorer.near_duplicates import terms
+from qexplorer.normalise import normalise
+from qexplorer.rows import Row, read_rows, to_listing
+from schemas import Listing, WireError
+
+Part = Literal["train", "dev", "test"]
+NEAR = 0.5
+SHARES: Mapping[Part, float] = {"train": 0.5, "dev": 0.15, "test": 0.35}
+FEWEST = 20
+_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A prohibited listing, its text in normal form and what it belongs to.
+
+    `campaign` joins listings whose token sets have a Jaccard above one half, also through others; `cluster` joins
+    campaigns that the rows call one. `held_out` marks a kind that no training may see.
+    """
+
+    listing: Listing
+    kind: str
+    normalised: str
+    campaign: str
+    cluster: str
+    part: Part
+    held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Prohibited items and all others, of which nothing is known but that nobody has flagged them."""
+
+    name: str
+    items: tuple[Item, ...]
+    others: tuple[Listing, ...]
+    refused: int
+    digest: str
+
+    def of(self, part: Part) -> tuple[Item, ...]:
+        """Return the prohibited items of one part."""
+        return tuple(item for item in self.items if item.part == part)
+
+
+def open_corpus(
+    path: Path, *, name: str = "", sources: Sequence[str] = (), held_out: Sequence[str] = (), seed: int = 0
+) -> Corpus:
+    """Read a file with the columns of a listing (or `text`), `toxic` and `kind`; see `make_corpus`."""
+    return make_corpus(name or path.name.split(".")[0], read_rows(path), sources=sources, held_out=held_out, seed=seed)
+
+
+def make_corpus(
+    name: str, rows: Iterable[Row], *, sources: Sequence[str] = (), held_out: Sequence[str] = (), seed: int = 0
+) -> Corpus:
+    """Read rows with ground truth and split the prohibited ones.
+
+    `sources` keeps only rows of those sources: prohibited and harmless rows from different sources can be told apart by
+    their source alone. Clusters with a kind of `held_out` are for the test only. Raises BadInputError when there are
+    too few of either class.
+    """
+    prohibited: list[tuple[Listing, str, str]] = []
+    others: list[Listing] = []
+    refused = 0
+    digest = hashlib.sha256(f"{NEAR}\0{SHARES}\0{sources}\0{held_out}\0{seed}".encode())
+    for row in rows:
+        if row.value is not None and sources and row.value.get("source") not in sources:
+            continue
+        read = read_truth(row)
+        if read is None:
+            refused += 1
+            continue
+        listing, kind, campaign = read
+        digest.update(f"{listing.id}\0{listing.version}\0{kind}\0".encode())
+        if kind:
+            prohibited.append((listing, kind, campaign))
+        else:
+            others.append(listing)
+    if len(prohibited) < FEWEST or len(others) < FEWEST:
+        raise BadInputError(
+            f"{name} has {len(prohibited)} prohibited and {len(others)} other listings",
+            remedy=f"Give {FEWEST} of each at least, told apart by the column toxic, with a kind",
+        )
+    return Corpus(
+        name=name,
+        items=_split(_items(prohibited), held_out, seed),
+        others=tuple(others),
+        refused=refused,
+        digest=digest.hexdigest()[:16],
+    )
+
+
+def read_truth(row: Row) -> tuple[Listing, str, str] | None:
+    """Return a row's listing, its kind ("" when harmless) and the campaign that it names; None for a row that is none.
+
+    A row without a title has its text in the column `text`.
+    """
+    if row.value is None:
+        return None
+    value = row.value
+    try:
+        listing = to_listing(value, {} if value.get("title") else {"title": "text"})
+    except WireError:
+        return None
+    kind = str(value.get("kind") or "") if _is_prohibited(value) else ""
+    return listing, kind, str(value.get("campaign") or "")
+
+
+def _is_prohibited(value: Mapping[str, Any]) -> bool:
+    return str(value.get("toxic")).lower() in {"true", "1", "yes"} and bool(value.get("kind"))
+
+
+def _items(prohibited: Sequence[tuple[Listing, str, str]]) -> list[Item]:
+    texts = [normalise(listing.text) for listing, _, _ in prohibited]
+    campaigns = near_groups(texts)
+    named: dict[str, list[int]] = {}
+    for place, (_, _, campaign) in enumerate(prohibited):
+        named.setdefault(campaign, []).append(place)
+    same = [(places[0], place) for name, places in named.items() if name for place in places[1:]]
+    same += [(campaigns[place], place) for place in range(len(texts))]
+    clusters = _joined(len(texts), same)
+    return [
+        Item(
+            listing=listing,
+            kind=kind,
+            normalised=texts[place],
+            campaign=prohibited[campaigns[place]][0].id,
+            cluster=prohibited[clusters[place]][0].id,
+            part="train",
+        )
+        for place, (listing, kind, _) in enumerate(prohibited)
+    ]
+
+
+def _split(items: Sequence[Item], held_out: Sequence[str], seed: int) -> tuple[Item, ...]:
+    clusters: dict[str, list[Item]] = {}
+    for item in items:
+        clusters.setdefault(item.cluster, []).append(item)
+    dated = all(item.listing.updated_at is not None for item in items)
+    transfer = {name for name, members in clusters.items() if any(item.kind in held_out for item in members)}
+
+    def order(name: str) -> str:
+        if dated:
+            return min(str(item.listing.updated_at) for item in clusters[name])
+        return hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest()
+
+    ordered = sorted(set(clusters) - transfer, key=lambda name: (order(name), name))
+    parts: dict[str, Part] = dict.fromkeys(transfer, "test")
+    for place, name in enumerate(ordered):
+        # Clusters are counted, not their items: one flood of copies must not be half of the test.
+        share = (place + 0.5) / len(ordered)
+        parts[name] = "train" if share < SHARES["train"] else "dev" if share < 1 - SHARES["test"] else "test"
+    return tuple(
+        replace(item, part=parts[item.cluster], held_out=item.kind in held_out and item.cluster in transfer)
+        for item in items
+    )
+
+
+def near_groups(texts: Sequence[str], threshold: float = NEAR) -> list[int]:
+    """Return for each normalised text the place of the first one in its group.
+
+    Texts whose token sets have a Jaccard above `threshold` are in one group, and so are those joined through others.
+    Exact: all pairs that share a token are compared.
+    """
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    vocabulary: dict[str, int] = {}
+    indptr, indices = [0], []
+    for text in texts:
+        indices += [vocabulary.setdefault(term, len(vocabulary)) for term in dict.fromkeys(terms(text))]
+        indptr.append(len(indices))
+    shape = (len(texts), max(1, len(vocabulary)))
+    matrix = csr_matrix((np.ones(len(indices), dtype=np.int32), indices, indptr), shape=shape)
+    sizes = np.diff(indptr)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(texts), _ROWS):
+        common = (matrix[start : start + _ROWS] @ matrix.T).tocoo()
+        rows = common.row + start
+        union = sizes[rows] + sizes[common.col] - common.data
+        near = (rows < common.col) & (common.data > threshold * union)
+        pairs += zip(rows[near].tolist(), common.col[near].tolist(), strict=True)
+    return _joined(len(texts), pairs)
+
+
+def _joined(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """Return for each place the least place that it is joined with, directly or through others."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    graph = csr_matrix((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1]
+    first: dict[int, int] = {}
+    return [first.setdefault(int(label), place) for place, label in enumerate(labels)]

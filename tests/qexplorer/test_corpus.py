@@ -1,0 +1,92 @@
+"""A corpus is split so that nothing is judged by what it was trained on."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qexplorer.corpus import Corpus, make_corpus, near_groups
+from qexplorer.errors import BadInputError
+from qexplorer.near_duplicates import jaccard, terms
+from qexplorer.rows import Row
+
+
+def corpus(prohibited: int = 60, honest: int = 40, **arguments: Any) -> Corpus:
+    rows = [
+        {"id": f"p{n}", "text": f"aa{n // 3} bb{n // 3} cc{n // 3} dd{n}", "kind": "drugs" if n % 2 else "scam"}
+        | {"toxic": True, "source": "one", **({"campaign": f"c{n // 6}"} if n < 30 else {})}
+        for n in range(prohibited)
+    ]
+    rows += [
+        {"id": f"h{n}", "text": f"h{n}", "kind": "x", "toxic": False, "source": "one" if n % 2 else "two"}
+        for n in range(honest)
+    ]
+    return make_corpus(
+        "x", [Row(number=number, value=value) for number, value in enumerate(rows, start=1)], **arguments
+    )
+
+
+def test_no_cluster_is_in_two_parts() -> None:
+    """Near-duplicates, and campaigns that the rows name, stay together."""
+    made = corpus()
+    parts: dict[str, set[str]] = {}
+    for item in made.items:
+        parts.setdefault(item.cluster, set()).add(item.part)
+    assert all(len(found) == 1 for found in parts.values())
+    assert len(parts) == 5 + 10
+    assert len({item.campaign for item in made.items}) == 20
+    assert {item.part for item in made.items} == {"train", "dev", "test"}
+
+
+def test_the_same_seed_gives_the_same_split_and_another_one_another() -> None:
+    """A split can be made again."""
+    assert corpus(seed=1) == corpus(seed=1)
+    assert [item.part for item in corpus(seed=1).items] != [item.part for item in corpus(seed=2).items]
+    assert corpus(seed=1).digest != corpus(seed=2).digest
+
+
+def test_the_newest_clusters_are_for_the_test() -> None:
+    """Where all have dates, training does not see the future."""
+    rows = [
+        {"id": f"p{n}", "title": f"aa{n} bb{n}", "kind": "drugs", "toxic": "true"}
+        | {"updated_at": f"2026-01-{n + 1:02d}T00:00:00Z"}
+        for n in range(28)
+    ] + [{"id": f"h{n}", "text": f"h{n}", "toxic": 0} for n in range(30)]
+    made = make_corpus("x", [Row(number=n, value=row) for n, row in enumerate(rows, start=1)])
+    days = {part: [item.listing.updated_at for item in made.of(part)] for part in ("train", "dev", "test")}
+    assert max(map(str, days["train"])) < min(map(str, days["dev"]))
+    assert max(map(str, days["dev"])) < min(map(str, days["test"]))
+
+
+def test_a_kind_that_is_held_out_is_in_the_test_alone() -> None:
+    """No training sees a kind that transfer is measured on, nor the clusters that hold it."""
+    made = corpus(held_out=["scam"])
+    assert not [item for item in made.items if item.kind == "scam" and item.part != "test"]
+    clusters = {item.cluster for item in made.items if item.kind == "scam"}
+    assert {item.part for item in made.items if item.cluster in clusters} == {"test"}
+    assert all(item.held_out == (item.kind == "scam") for item in made.items)
+
+
+def test_other_sources_are_left_out() -> None:
+    """A source that only harmless rows come from would tell them by itself."""
+    assert len(corpus(honest=60, sources=["one"]).others) == 30
+
+
+def test_too_few_are_refused() -> None:
+    """A corpus without ground truth is named with what it needs."""
+    with pytest.raises(BadInputError, match="has 5 prohibited and 40 other"):
+        corpus(prohibited=5)
+
+
+@given(st.lists(st.lists(st.sampled_from("a b c d e f g".split()), max_size=5).map(" ".join), max_size=12))
+def test_groups_are_those_of_all_pairs(texts: list[str]) -> None:
+    """Two texts are in one group exactly when a chain of texts with a Jaccard above one half joins them."""
+    sets = [frozenset(terms(text)) for text in texts]
+    expected = list(range(len(texts)))
+    for _ in texts:
+        for one in range(len(texts)):
+            for other in range(len(texts)):
+                if jaccard(sets[one], sets[other]) > 0.5:
+                    expected[one] = expected[other] = min(expected[one], expected[other])
+    assert near_groups(texts) == expected
