@@ -16,13 +16,12 @@ from qexplorer.llm.engine import (
     Prompt,
     Reply,
     Sampling,
-    chat_messages,
 )
+from qexplorer.llm.ids import frame_ids, listing_ids
 from qexplorer.llm.loading import Loaded, load_model
 from qexplorer.llm.packaged import Progress
 from qexplorer.llm.plain import generate_plainly
 
-_SENTINEL = "\ue000"
 _MOST_PREFIXES = 64
 
 
@@ -111,7 +110,7 @@ class TransformersEngine:
 
     def _run(self, prompts: Sequence[Prompt], sampling: Sampling, check: Callable[[], None]) -> list[Reply]:
         frame = self._frame(prompts[0])
-        own_ids = [[*self._listing_ids(prompt), *frame.after] for prompt in prompts]
+        own_ids = [[*listing_ids(self._tokenizer, prompt), *frame.after] for prompt in prompts]
         whole_ids = [[*frame.before, *ids] for ids in own_ids]
         rows: list[Row] = []
         if self._shares:
@@ -150,30 +149,9 @@ class TransformersEngine:
         return self._frames[key]
 
     def _make_frame(self, prompt: Prompt) -> _Frame:
-        opening, _, closing = prompt.parts()
-        empty = Prompt(
-            instruction=prompt.instruction,
-            examples=prompt.examples,
-            listing=f"{opening}{_SENTINEL}{closing}",
-            max_listing_tokens=1,
-        )
-        chat: str = self._tokenizer.apply_chat_template(
-            chat_messages(empty), tokenize=False, add_generation_prompt=True
-        )
-        before, _, after = chat.partition(_SENTINEL)
-        ids = self._ids(before)
-        prefix = compute_prefix(self._model, ids) if self._shares else Prefix()
-        return _Frame(before=tuple(ids), after=tuple(self._ids(after)), prefix=prefix)
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def _listing_ids(self, prompt: Prompt) -> list[int]:
-        """Return the tokens of the listing, cut to its limit and without any special one."""
-        special = set(self._tokenizer.all_special_ids)
-        ids = [token for token in self._ids(prompt.parts()[1]) if token not in special]
-        return ids[: prompt.max_listing_tokens]
+        before, after = frame_ids(self._tokenizer, prompt)
+        prefix = compute_prefix(self._model, before) if self._shares else Prefix()
+        return _Frame(before=tuple(before), after=tuple(after), prefix=prefix)
 
 
 def _stops(tokenizer: Any, model: Any) -> Stops:

@@ -6,6 +6,7 @@ import pytest
 
 from qexplorer.errors import ModelUnavailableError
 from qexplorer.llm.engine import EngineSettings, Prompt, Reply, Sampling
+from qexplorer.llm.ids import token_ids
 from qexplorer.llm.loading import Loaded, load_model
 from qexplorer.llm.tiny import save_tiny_model
 from qexplorer.llm.transformers_engine import TransformersEngine
@@ -129,7 +130,7 @@ def test_warm_up_computes_the_instruction(loaded: Loaded) -> None:
 def test_reply_ends_at_the_line(loaded: Loaded) -> None:
     """Text after the first line is not part of a reply."""
     engine = TransformersEngine(loaded, batch_size=4)
-    assert engine._text(engine._ids("\n a; b \n c")) == "a; b"
+    assert engine._text(token_ids(loaded.tokenizer, "\n a; b \n c")) == "a; b"
 
 
 @pytest.mark.model
