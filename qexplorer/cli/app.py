@@ -4,6 +4,7 @@ import typer
 
 from qexplorer.cli import index, models, stack, triage
 from qexplorer.cli.demo import demo
+from qexplorer.cli.evaluate import compare, evaluate
 from qexplorer.cli.explore import explore, extract
 from qexplorer.cli.marketplace import marketplace
 from qexplorer.cli.run import run
@@ -22,6 +23,8 @@ app.command()(extract)
 app.command()(explore)
 app.command()(demo)
 app.command()(marketplace)
+app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> None:

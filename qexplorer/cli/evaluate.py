@@ -1,0 +1,180 @@
+"""`qexplorer evaluate` and `qexplorer compare`."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from qexplorer.cli.common import Config, OpenSearchUrl, settings_of
+from qexplorer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qexplorer.corpus import Corpus
+    from qexplorer.evaluation.methods.extractor import Replies
+    from qexplorer.evaluation.run import Plan
+    from qexplorer.settings import Settings
+
+Judged = Literal["dev", "test"]
+LOADS = (1, 3, 6, 12)
+DEFAULT = "whole_text own_spans own_spans_by_triage nearest_spans nearest_spans_by_triage".split()
+
+
+def evaluate(
+    corpora: Annotated[list[Path], typer.Argument(help="Corpora with id, text, kind, toxic (JSONL, CSV, Parquet).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; it must not exist.")],
+    source: Annotated[
+        list[str] | None, typer.Option(help="CORPUS=SOURCE: keep only rows of this source. May be repeated.")
+    ] = None,
+    part: Annotated[Judged, typer.Option(help="dev, or test with --release.")] = "dev",
+    release: Annotated[str, typer.Option(help="Opens the test part; the name is written into the results.")] = "",
+    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. `none` for none.")] = None,
+    extractor: Annotated[
+        list[str] | None, typer.Option(help="NAME=MODEL[,ADAPTER[,PROMPT]]; empty parts are defaults. May be repeated.")
+    ] = None,
+    searches: Annotated[list[int] | None, typer.Option(min=1, help="Searches a seed; may be repeated.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Samples of an extractor beside the greedy reply.")] = 8,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Temperature of the samples.")] = 1.0,
+    groups: Annotated[int, typer.Option(min=0, help="Groups of seeds at most; 0 for all.")] = 0,
+    group_size: Annotated[int, typer.Option(min=1, help="Seeds a group.")] = 20,
+    reviews: Annotated[int, typer.Option(min=1, help="Reviews after each seed.")] = 10,
+    triage: Annotated[bool, typer.Option(help="Have a triage order the pool.")] = True,
+    both: Annotated[bool, typer.Option("--both", help="Run with a triage and without.")] = False,
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="A kind that training lacks: only its seeds are judged. May be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the groups, the triage and the samples.")] = 0,
+    work: Annotated[Path | None, typer.Option(help="Folder of what is kept between runs: triages.")] = None,
+    config: Config = None,
+    opensearch: OpenSearchUrl = None,
+) -> None:
+    """Judge methods on corpora and write tables, curves and what they cost."""
+    from qexplorer.evaluation.case import CaseSettings
+    from qexplorer.evaluation.results import require_new
+    from qexplorer.evaluation.run import Plan
+    from qexplorer.paths import cache_dir
+
+    if (part == "test") != bool(release):
+        raise ConfigError(
+            f"the part {part} with the release {release!r}", remedy="Use dev, or test with --release for a release"
+        )
+    require_new(out)
+    settings = settings_of(config, opensearch)
+    plan = Plan(
+        case=CaseSettings(part=part, group_size=group_size, groups=groups, held_out=bool(held_out), seed=seed),
+        methods=tuple(name for name in method or DEFAULT if name != "none"),
+        extractors=_extractors(settings, extractor or (), samples=samples, temperature=temperature, seed=seed),
+        loads=tuple(searches or LOADS),
+        triage=(True, False) if both else (triage,),
+        reviews=reviews,
+        work=work or cache_dir() / "evaluation",
+    )
+    opened = _corpora(corpora, source or (), held_out or (), seed)
+    with _opensearch(settings, opensearch) as reachable:
+        asyncio.run(_evaluate(opened, plan, reachable, out, release))
+
+
+async def _evaluate(
+    corpora: Mapping[Path, "Corpus"], plan: "Plan", settings: "Settings", out: Path, release: str
+) -> None:
+    from qexplorer.clock import SystemClock
+    from qexplorer.evaluation.describe import describe
+    from qexplorer.evaluation.results import Results, Row, SeedRow, write_results
+    from qexplorer.evaluation.run import run_corpus
+    from qexplorer.evaluation.table import markdown, tables
+    from qexplorer.search.client import OpenSearchClient
+
+    clock = SystemClock()
+    rows: list[Row] = []
+    seeds: list[SeedRow] = []
+    began = clock.now()
+    async with OpenSearchClient(settings.search) as client:
+        version = str((await client.request("GET", "/"))["version"]["number"])
+        for corpus in corpora.values():
+            more = await run_corpus(corpus, plan, client, clock, say=lambda line: typer.echo(line, err=True))
+            rows += more[0]
+            seeds += more[1]
+    meta = describe(corpora, plan, began=began, ended=clock.now(), opensearch=version, release=release)
+    write_results(Results(rows=tuple(rows), seeds=tuple(seeds), meta=meta), out)
+    for table in tables(rows):
+        typer.echo(markdown(table))
+    typer.echo(f"written to {out}", err=True)
+
+
+def compare(
+    one: Annotated[str, typer.Argument(help="A results folder, or a method of the first --results.")],
+    other: Annotated[str, typer.Argument(help="The baseline: a results folder, or a method.")],
+    results: Annotated[
+        Path | None, typer.Option(help="A results folder, when the arguments are methods of it.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="With two folders: only this method.")] = None,
+) -> None:
+    """Say which is better, by how much and how sure, for each corpus and load."""
+    from qexplorer.evaluation.compare import compare_folders, compare_methods, sentence
+    from qexplorer.evaluation.results import read_results
+
+    if results is not None:
+        found = compare_methods(read_results(results), one, other)
+    else:
+        found = compare_folders(read_results(Path(one)), read_results(Path(other)), method or ())
+    for comparison in found:
+        typer.echo(sentence(comparison))
+
+
+def _extractors(
+    settings: "Settings", given: Sequence[str], *, samples: int, temperature: float, seed: int
+) -> dict[str, "Replies"]:
+    """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
+    from qexplorer.evaluation.methods.extractor import Replies
+    from qexplorer.llm.engine import Sampling, open_engine
+
+    made = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        model, adapter, prompt = (*value.split(","), "", "")[:3]
+        if not name or value.count(",") > 2:
+            raise ConfigError(f"--extractor {text} is of another form", remedy="Write NAME=MODEL,ADAPTER,PROMPT")
+        engine = settings.engines.get(model or "default")
+        if engine is None:
+            kind: dict[str, Any] = {"kind": "scripted"} if model == "scripted" else {"model": model}
+            engine = settings.engines["default"].model_copy(update=kind)
+        if adapter:
+            engine = engine.model_copy(update={"adapter": adapter})
+        sampling = Sampling(greedy=True, samples=samples, temperature=temperature, seed=seed)
+        made[name] = Replies(open_engine(engine), prompt=prompt or "default", sampling=sampling)
+    return made
+
+
+def _corpora(paths: Sequence[Path], sources: Sequence[str], held_out: Sequence[str], seed: int) -> dict[Path, "Corpus"]:
+    from qexplorer.corpus import open_corpus
+
+    named: dict[str, list[str]] = {}
+    for text in sources:
+        name, _, value = text.partition("=")
+        named.setdefault(name, []).append(value)
+    names = {path: path.name.split(".")[0] for path in paths}
+    if unknown := sorted(set(named) - set(names.values())):
+        raise ConfigError(
+            f"--source names {unknown[0]}, which is no corpus of this run",
+            remedy=f"Name one of {', '.join(names.values())}",
+        )
+    return {
+        path: open_corpus(path, name=name, sources=named.get(name, ()), held_out=held_out, seed=seed)
+        for path, name in names.items()
+    }
+
+
+@contextmanager
+def _opensearch(settings: "Settings", url: str | None) -> Iterator["Settings"]:
+    """Yield settings that name an OpenSearch: the given one, or an embedded one for as long as it is needed."""
+    patient = {"timeout_s": max(60.0, settings.search.timeout_s)}
+    if url:
+        yield settings.model_copy(update={"search": settings.search.model_copy(update=patient)})
+        return
+    from qexplorer.stack import running
+
+    with running(kafka=False, on_progress=lambda line: typer.echo(line, err=True)) as endpoints:
+        search = settings.search.model_copy(update={**patient, "url": endpoints.opensearch})
+        yield settings.model_copy(update={"search": search})

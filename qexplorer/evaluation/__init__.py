@@ -1,0 +1,1 @@
+"""Which way of writing queries finds the most, judged with labels that no method sees."""

@@ -1,0 +1,130 @@
+"""What a method may spend: searches a seed, hits a search, and no query twice.
+
+All that a method sees of the index comes from here. Every executed search is counted with its hits, also one whose hits
+the method then rejects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from qexplorer.bank import bank_key
+from qexplorer.errors import QExplorerError
+from qexplorer.normalise import normalise
+from qexplorer.search.backend import SearchKind
+
+HITS = 60
+
+
+class OverspentError(QExplorerError):
+    """A method asked for more than its budget: a bug of the method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A query that a method wants to run.
+
+    `terms` are given with a weight each for a weighted search for any of them; else `text` is searched by `kind`.
+    """
+
+    text: str
+    kind: SearchKind = SearchKind.WORDS
+    hits: int = HITS
+    terms: tuple[tuple[str, float], ...] = ()
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the query bank knows it by: the order of the words of a search for all of them does not matter."""
+        words = normalise(self.text)
+        return f"{'weighted ' if self.terms else ''}{bank_key('', '', self.kind, words)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A listing that a search found: its number, its normal form, and its triage score where there is a triage."""
+
+    place: int
+    text: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """An executed query with its hits, best first; `total` counts all that match."""
+
+    ask: Ask
+    hits: tuple[Found, ...]
+    total: int
+    took_ms: float
+
+
+class Index(Protocol):
+    """Where the queries of a budget run."""
+
+    async def run(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Run the queries and return one answer each, in order."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What one seed has cost so far."""
+
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def searches(self) -> int:
+        """Executed searches."""
+        return len(self.answers)
+
+    @property
+    def hits(self) -> int:
+        """Fetched hits, with those that more than one search fetched counted each time."""
+        return sum(len(answer.hits) for answer in self.answers)
+
+
+class Budget:
+    """The allowance of one method for one group of seeds."""
+
+    def __init__(self, index: Index, *, searches: int, hits: int = HITS) -> None:
+        self.__index = index
+        self.__bank: set[str] = set()
+        self.__spent: list[Spent] = []
+        self.searches = searches
+        self.hits = hits
+
+    def next_seed(self) -> Spent:
+        """Start the allowance of the next seed; only the protocol calls this."""
+        self.__spent.append(Spent())
+        return self.__spent[-1]
+
+    @property
+    def left(self) -> int:
+        """How many searches this seed has left."""
+        return self.searches - self.__spent[-1].searches if self.__spent else 0
+
+    def is_new(self, ask: Ask) -> bool:
+        """Whether the bank lacks a query, so that running it would cost a search."""
+        return ask.key not in self.__bank
+
+    async def run(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Run the queries that the bank lacks and return their answers, in order.
+
+        Raises OverspentError, before anything runs, when they are more than are left or fetch too many hits each.
+        """
+        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
+        if len(new) > self.left:
+            raise OverspentError(f"{len(new)} searches were asked for and {self.left} are left")
+        if any(ask.hits > self.hits for ask in new):
+            raise OverspentError(f"a search asked for more than the {self.hits} hits that the method declares")
+        if not new:
+            return []
+        answers = await self.__index.run(new)
+        self.__bank |= {ask.key for ask in new}
+        self.__spent[-1].answers += answers
+        return answers
+
+    async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
+        """Run the first queries that the bank lacks: as many as are left, at most `most`."""
+        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
+        return await self.run(new[: self.left if most is None else min(most, self.left)])

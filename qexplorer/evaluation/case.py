@@ -1,0 +1,208 @@
+"""One evaluation on one corpus: the index that is searched, its labels, the known flags and the groups of seeds."""
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qexplorer.clock import Clock
+from qexplorer.corpus import NEAR, Corpus, Item, Part
+from qexplorer.errors import BadInputError
+from qexplorer.evaluation.seeds import Knowledge, Seed
+from qexplorer.near_duplicates import terms
+from qexplorer.normalise import normalise
+from qexplorer.search.client import OpenSearchClient
+from qexplorer.search.load import load_listings
+from qexplorer.triage import Triage, open_triage, train_triage
+from schemas import Listing
+
+MOST_UNLABELLED = 4_000
+
+
+class Documents:
+    """The listings of the judged index with what is worked out of each only once: normal form, words, score."""
+
+    def __init__(self, listings: Sequence[Listing], items: Sequence[Item], triage: Triage | None) -> None:
+        self._listings = listings
+        self._triage = triage
+        self._labels = {item.listing.id: item for item in items}
+        self._places = {listing.id: place for place, listing in enumerate(listings)}
+        self._texts: dict[int, str] = {}
+        self._words: dict[int, frozenset[str]] = {}
+        self._scores: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._listings)
+
+    def place(self, listing_id: str) -> int:
+        """Return the number of a listing; raises BadInputError for one that the corpus does not have."""
+        try:
+            return self._places[listing_id]
+        except KeyError:
+            raise BadInputError(
+                f"the index holds {listing_id}, which the corpus does not", remedy="Delete the index and run again"
+            ) from None
+
+    def text(self, place: int) -> str:
+        """Return the normal form of a listing."""
+        if place not in self._texts:
+            self._texts[place] = normalise(self._listings[place].text)
+        return self._texts[place]
+
+    def words(self, place: int) -> frozenset[str]:
+        """Return the distinct words of a listing."""
+        if place not in self._words:
+            self._words[place] = frozenset(terms(self.text(place)))
+        return self._words[place]
+
+    def scores(self, places: Sequence[int]) -> list[float | None]:
+        """Return the triage score of each listing; None each without a triage."""
+        if self._triage is None:
+            return [None] * len(places)
+        new = [place for place in dict.fromkeys(places) if place not in self._scores]
+        self._scores |= dict(zip(new, self._triage.score([self.text(place) for place in new]), strict=True))
+        return [self._scores[place] for place in places]
+
+    def label(self, place: int) -> Item | None:
+        """Return the prohibited item that a listing is, else None. Only reviewers and metrics may ask."""
+        return self._labels.get(self._listings[place].id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A seed with the item that it is."""
+
+    seed: Seed
+    item: Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that an evaluation needs of one corpus; `groups` are disjoint, one seed a cluster."""
+
+    name: str
+    digest: str
+    part: Part
+    index: str
+    documents: Documents
+    knowledge: Knowledge
+    groups: tuple[tuple[Judged, ...], ...]
+    campaigns: frozenset[str]
+    postings: Mapping[str, tuple[int, ...]] = field(repr=False)
+
+    def is_known(self, place: int) -> bool:
+        """Whether a listing is a near-duplicate of a known flag: a token Jaccard above one half."""
+        words = self.documents.words(place)
+        common: dict[int, int] = {}
+        for word in words:
+            for flag in self.postings.get(word, ()):
+                common[flag] = common.get(flag, 0) + 1
+        sizes = (len(self.knowledge.flags[flag].words) + len(words) - count for flag, count in common.items())
+        return any(count > NEAR * union for count, union in zip(common.values(), sizes, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSettings:
+    """What of a corpus is judged, and with which seeds.
+
+    `groups` is how many groups of `group_size` seeds at most, 0 for as many as there are; `held_out` keeps only seeds
+    of kinds that the training part lacks.
+    """
+
+    part: Part = "dev"
+    group_size: int = 20
+    groups: int = 0
+    triage: bool = True
+    held_out: bool = False
+    seed: int = 0
+
+
+def make_case(
+    corpus: Corpus, settings: CaseSettings, folder: Path, *, listings: Sequence[Listing] | None = None
+) -> Case:
+    """Return the evaluation of one part of a corpus; `folder` keeps the triage that is trained for it.
+
+    `listings` takes the place of those in the index, in the same order (see `indexed`). Raises BadInputError when
+    there are too few seeds for one group.
+    """
+    known = corpus.of("train")
+    flags = tuple(Seed.of(item.listing, item.kind) for item in known)
+    triage = _triage(corpus, flags, settings, folder) if settings.triage else None
+    judged = corpus.of(settings.part)
+    postings: dict[str, list[int]] = {}
+    for place, flag in enumerate(flags):
+        for word in flag.words:
+            postings.setdefault(word, []).append(place)
+    return Case(
+        name=corpus.name,
+        digest=corpus.digest,
+        part=settings.part,
+        index=f"evaluate-{corpus.digest}-{settings.part}",
+        documents=Documents(listings or indexed(corpus, settings.part), judged, triage),
+        knowledge=Knowledge(flags=flags, triage=triage),
+        groups=make_groups(corpus.name, judged, settings),
+        campaigns=frozenset(item.campaign for item in judged),
+        postings={word: tuple(places) for word, places in postings.items()},
+    )
+
+
+def indexed(corpus: Corpus, part: Part) -> list[Listing]:
+    """Return the listings of the judged index: all others, and the prohibited ones of the part."""
+    listings = {listing.id: listing for listing in corpus.others}
+    listings |= {item.listing.id: item.listing for item in corpus.of(part)}
+    return list(listings.values())
+
+
+async def fill(client: OpenSearchClient, index: str, listings: Sequence[Listing], clock: Clock) -> None:
+    """Load an index, leaving one that is full; raises BadInputError when it holds other listings than these."""
+    await load_listings(client, index, listings, clock=clock)
+    count = await client.count(index)
+    if count != len(listings):
+        raise BadInputError(
+            f"the index {index} has {count} listings and not the {len(listings)} of the corpus, so it misses seeds",
+            remedy="Delete it and run again",
+        )
+
+
+def make_groups(name: str, items: Sequence[Item], settings: CaseSettings) -> tuple[tuple[Judged, ...], ...]:
+    """Return disjoint groups with one seed a cluster; the kinds are spread evenly and come in turn within a group."""
+    draw = random.Random(settings.seed)
+    clusters: dict[str, list[Item]] = {}
+    for item in items:
+        if item.held_out or not settings.held_out:
+            clusters.setdefault(item.cluster, []).append(item)
+    chosen = [draw.choice(members) for _, members in sorted(clusters.items())]
+    draw.shuffle(chosen)
+    count = len(chosen) // settings.group_size
+    if count == 0:
+        raise BadInputError(
+            f"{name} has {len(chosen)} clusters to take seeds from in the part {settings.part}",
+            remedy=f"At least {settings.group_size} are needed for one group: make it smaller or give more rows",
+        )
+    chosen = sorted(chosen, key=lambda item: item.kind)
+    groups = [_in_turn(chosen[start::count][: settings.group_size]) for start in range(count)]
+    return tuple(groups[: settings.groups or count])
+
+
+def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
+    seen: dict[str, int] = {}
+    turns = []
+    for item in items:
+        turns.append((seen.get(item.kind, 0), item.kind, item))
+        seen[item.kind] = seen.get(item.kind, 0) + 1
+    turns.sort(key=lambda turn: turn[:2])
+    return tuple(Judged(seed=Seed.of(item.listing, item.kind), item=item) for _, _, item in turns)
+
+
+def _triage(corpus: Corpus, flags: Sequence[Seed], settings: CaseSettings, folder: Path) -> Triage | None:
+    """Train on the known flags against a sample of the others; the same corpus and seed give the same file."""
+    draw = random.Random(settings.seed)
+    others = draw.sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
+    flagged = [flag.normalised for flag in flags]
+    unlabelled = [normalise(listing.text) for listing in others]
+    digest = hashlib.sha256("\0".join([*flagged, "", *unlabelled]).encode()).hexdigest()[:16]
+    path = folder / f"triage-{corpus.name}-{digest}-{settings.seed}.safetensors"
+    if not path.exists():
+        train_triage(flagged, unlabelled, path, seed=settings.seed)
+    return open_triage(path)

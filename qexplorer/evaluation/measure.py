@@ -1,0 +1,109 @@
+"""From what a group of seeds did to a row of the results."""
+
+import json
+from collections.abc import Sequence
+
+from qexplorer.evaluation.budget import Answer
+from qexplorer.evaluation.case import Case
+from qexplorer.evaluation.metrics.breadth import breadth
+from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
+from qexplorer.evaluation.metrics.copies import copy_rate
+from qexplorer.evaluation.metrics.distinct import distinct_rate
+from qexplorer.evaluation.metrics.finds import discovery_curve, finds_at
+from qexplorer.evaluation.metrics.words import words_per_query
+from qexplorer.evaluation.metrics.zero_results import zero_result_rate
+from qexplorer.evaluation.pool import GroupResult, SeedResult
+from qexplorer.evaluation.results import Row, SeedRow
+from qexplorer.normalise import normalise
+from qexplorer.search.backend import SearchKind
+from qexplorer.words import tokens
+
+SHOWN = 200
+
+
+def group_row(case: Case, result: GroupResult, protocol: str) -> Row:
+    """Return the row of one group."""
+    seeds = result.seeds
+    answers = [answer for seed in seeds for answer in seed.spent.answers]
+    words = [answer.ask.text for answer in answers if _is_query(answer)]
+    return Row(
+        corpus=case.name,
+        digest=case.digest,
+        part=case.part,
+        protocol=protocol,
+        triage=case.knowledge.triage is not None,
+        method=result.method,
+        load=result.load,
+        group=result.group,
+        seeds=len(seeds),
+        reviews=result.budget,
+        reviewed=len(result.verdicts),
+        finds_half=finds_at(result.verdicts, result.budget // 2),
+        finds=finds_at(result.verdicts, result.budget),
+        campaigns=result.campaigns,
+        campaigns_most=_most(case, seeds),
+        searches=_mean([seed.spent.searches for seed in seeds]),
+        hits=_mean([seed.spent.hits for seed in seeds]),
+        zero_results=zero_result_rate([answer.total for answer in answers]),
+        copies=copy_rate(_pairs(seeds)),
+        distinct=distinct_rate([normalise(word) for word in words]),
+        words=words_per_query(words),
+        breadth=breadth([answer.total for answer in answers]),
+        tokens=_mean([seed.cost.tokens for seed in seeds]),
+        model_ms=_mean([seed.cost.ms for seed in seeds]),
+        search_ms=_mean([sum(answer.took_ms for answer in seed.spent.answers) for seed in seeds]),
+        replies=sum(seed.cost.replies for seed in seeds),
+        unparseable=sum(seed.cost.unparseable for seed in seeds),
+        kinds=json.dumps(result.kinds, ensure_ascii=False),
+        curve=discovery_curve(result.verdicts, result.budget),
+    )
+
+
+def seed_rows(case: Case, result: GroupResult, protocol: str) -> list[SeedRow]:
+    """Return a row for each seed of a group."""
+    return [
+        SeedRow(
+            corpus=case.name,
+            protocol=protocol,
+            triage=case.knowledge.triage is not None,
+            method=result.method,
+            load=result.load,
+            group=result.group,
+            listing=seed.judged.item.listing.id,
+            kind=seed.judged.item.kind,
+            text=seed.judged.seed.text[:SHOWN],
+            finds=seed.finds,
+            searches=seed.spent.searches,
+            hits=seed.spent.hits,
+            queries=[
+                answer.ask.text[:SHOWN] if _is_query(answer) else f"({answer.ask.source})"
+                for answer in seed.spent.answers
+            ],
+            totals=[answer.total for answer in seed.spent.answers],
+            found=[case.documents.text(place)[:SHOWN] for place in seed.found],
+        )
+        for seed in result.seeds
+    ]
+
+
+def _is_query(answer: Answer) -> bool:
+    return answer.ask.kind is SearchKind.WORDS and not answer.ask.terms
+
+
+def _pairs(seeds: Sequence[SeedResult]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return the words of each query beside those of its seed."""
+    return [
+        (tokens(normalise(answer.ask.text)), tokens(seed.judged.seed.normalised))
+        for seed in seeds
+        for answer in seed.spent.answers
+        if _is_query(answer)
+    ]
+
+
+def _most(case: Case, seeds: Sequence[SeedResult]) -> int:
+    own = {seed.judged.item.campaign for seed in seeds}
+    return distinct_campaigns(case.campaigns, own)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,1 @@
+"""The figures of an evaluation, one a file: functions of plain values."""
