@@ -24,20 +24,27 @@ class OverspentError(QExplorerError):
 class Ask:
     """A query that a method wants to run.
 
-    `terms` are given with a weight each for a weighted search for any of them; else `text` is searched by `kind`.
+    The text is searched by `kind`; with `terms` it is only a name, and any of these is searched with its weight; with
+    `nearest` the listings with the nearest embeddings are found.
     """
 
     text: str
     kind: SearchKind = SearchKind.WORDS
     hits: int = HITS
     terms: tuple[tuple[str, float], ...] = ()
+    nearest: bool = False
     source: str = ""
 
     @property
     def key(self) -> str:
         """What the query bank knows it by: the order of the words of a search for all of them does not matter."""
-        words = normalise(self.text)
-        return f"{'weighted ' if self.terms else ''}{bank_key('', '', self.kind, words)}"
+        how = "weighted" if self.terms else "nearest" if self.nearest else ""
+        return bank_key(how, "", self.kind, normalise(self.text))
+
+    @property
+    def is_words(self) -> bool:
+        """Whether this is a query that a person could type."""
+        return self.kind is SearchKind.WORDS and not self.terms and not self.nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from qexplorer.evaluation.budget import Answer
 from qexplorer.evaluation.case import Case
 from qexplorer.evaluation.metrics.breadth import breadth
 from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
@@ -15,7 +14,6 @@ from qexplorer.evaluation.metrics.zero_results import zero_result_rate
 from qexplorer.evaluation.pool import GroupResult, SeedResult
 from qexplorer.evaluation.results import Row, SeedRow
 from qexplorer.normalise import normalise
-from qexplorer.search.backend import SearchKind
 from qexplorer.words import tokens
 
 SHOWN = 200
@@ -25,7 +23,7 @@ def group_row(case: Case, result: GroupResult, protocol: str) -> Row:
     """Return the row of one group."""
     seeds = result.seeds
     answers = [answer for seed in seeds for answer in seed.spent.answers]
-    words = [answer.ask.text for answer in answers if _is_query(answer)]
+    words = [answer.ask.text for answer in answers if answer.ask.is_words]
     return Row(
         corpus=case.name,
         digest=case.digest,
@@ -76,7 +74,7 @@ def seed_rows(case: Case, result: GroupResult, protocol: str) -> list[SeedRow]:
             searches=seed.spent.searches,
             hits=seed.spent.hits,
             queries=[
-                answer.ask.text[:SHOWN] if _is_query(answer) else f"({answer.ask.source})"
+                answer.ask.text[:SHOWN] if answer.ask.is_words else f"({answer.ask.source})"
                 for answer in seed.spent.answers
             ],
             totals=[answer.total for answer in seed.spent.answers],
@@ -86,17 +84,13 @@ def seed_rows(case: Case, result: GroupResult, protocol: str) -> list[SeedRow]:
     ]
 
 
-def _is_query(answer: Answer) -> bool:
-    return answer.ask.kind is SearchKind.WORDS and not answer.ask.terms
-
-
 def _pairs(seeds: Sequence[SeedResult]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return the words of each query beside those of its seed."""
     return [
         (tokens(normalise(answer.ask.text)), tokens(seed.judged.seed.normalised))
         for seed in seeds
         for answer in seed.spent.answers
-        if _is_query(answer)
+        if answer.ask.is_words
     ]
 
 

@@ -1,0 +1,82 @@
+"""The groups of an evaluation are disjoint, and its index holds what is judged and no known flag."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qexplorer.clock import SystemClock
+from qexplorer.errors import BadInputError
+from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
+from qexplorer.evaluation.testing import small_case, small_corpus
+from qexplorer.search.client import OpenSearchClient
+from qexplorer.settings import SearchSettings
+from qexplorer.stack import Endpoints
+
+
+def test_groups_are_disjoint_with_one_seed_a_cluster() -> None:
+    """No cluster gives two seeds, and the kinds come in turn."""
+    corpus = small_corpus(80)
+    groups = make_groups("small", corpus.of("dev"), CaseSettings(group_size=4))
+    clusters = [judged.item.cluster for group in groups for judged in group]
+    assert len(groups) == 3
+    assert len(clusters) == len(set(clusters)) == 12
+    for group in groups:
+        kinds = [judged.seed.kind for judged in group]
+        assert kinds[:2] == ["drugs", "papers"] or len(set(kinds)) == 1
+
+
+def test_groups_follow_their_seed() -> None:
+    """The same seed makes the same groups."""
+    items = small_corpus(80).of("dev")
+    assert make_groups("x", items, CaseSettings(group_size=4)) == make_groups("x", items, CaseSettings(group_size=4))
+    other = make_groups("x", items, CaseSettings(group_size=4, seed=1))
+    assert make_groups("x", items, CaseSettings(group_size=4)) != other
+
+
+def test_too_few_seeds_are_refused() -> None:
+    """A corpus without a whole group says how many seeds it has."""
+    with pytest.raises(BadInputError, match=r"small has \d+ clusters"):
+        make_groups("small", small_corpus().of("dev"), CaseSettings(group_size=20))
+
+
+def test_the_index_holds_no_known_flag() -> None:
+    """What was trained on is not there to be found, and the other part neither."""
+    corpus = small_corpus()
+    ids = {listing.id for listing in indexed(corpus, "dev")}
+    assert ids >= {item.listing.id for item in corpus.of("dev")} | {listing.id for listing in corpus.others}
+    assert not ids & {item.listing.id for item in (*corpus.of("train"), *corpus.of("test"))}
+
+
+def test_the_triage_knows_only_the_training_part(tmp_path: Path) -> None:
+    """It is made once for a corpus and a seed, and kept."""
+    corpus = small_corpus()
+    settings = CaseSettings(group_size=3)
+    one, again = make_case(corpus, settings, tmp_path), make_case(corpus, settings, tmp_path)
+    assert one.knowledge.triage is not None
+    assert again.knowledge.triage is not None
+    assert one.knowledge.triage.version == again.knowledge.triage.version
+    assert {flag.text for flag in one.knowledge.flags} == {item.listing.text for item in corpus.of("train")}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_near_duplicate_of_a_known_flag_is_known() -> None:
+    """Four of five words in common are more than one half; nothing else of the corpus is that near."""
+    case, _ = small_case()
+    assert not any(case.is_known(place) for place in range(len(case.documents)))
+    flag = next(iter(small_corpus().of("train"))).listing
+    copy = flag.model_copy(update={"title": f"{flag.title} now"})
+    listings = [copy, *indexed(small_corpus(), "dev")]
+    near = replace(case, documents=Documents(listings, (), None))
+    assert [place for place in range(len(listings)) if near.is_known(place)] == [0]
+
+
+async def test_an_index_with_other_listings_is_refused(engines: Endpoints) -> None:
+    """An index that misses the seeds would make every method look bad."""
+    listings = indexed(small_corpus(), "dev")
+    assert engines.opensearch is not None
+    async with OpenSearchClient(SearchSettings(url=engines.opensearch)) as client:
+        await fill(client, "evaluate-fill", listings, SystemClock())
+        await fill(client, "evaluate-fill", listings, SystemClock())
+        with pytest.raises(BadInputError, match="misses seeds"):
+            await fill(client, "evaluate-fill", listings[:-5], SystemClock())

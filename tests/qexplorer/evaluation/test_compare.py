@@ -1,0 +1,57 @@
+"""A comparison says which is better, by how much and how sure."""
+
+import pytest
+
+from qexplorer.errors import BadInputError
+from qexplorer.evaluation.compare import compare_folders, compare_methods, sentence
+from qexplorer.evaluation.results import Results
+from tests.qexplorer.evaluation.test_results import a_row
+
+
+def results(**finds: list[int]) -> Results:
+    rows = [
+        a_row(method=method, group=group, finds=float(value), campaigns=float(value))
+        for method, values in finds.items()
+        for group, value in enumerate(values)
+    ]
+    return Results(rows=tuple(rows), seeds=())
+
+
+def test_the_better_one_is_named_with_difference_and_ratio() -> None:
+    """12, 22, 32 against 10, 20, 30: always two more, 66 / 60 = 1.10 times."""
+    found = compare_methods(results(new=[12, 22, 32], old=[10, 20, 30]), "new", "old")
+    assert [(one.measure, one.verdict) for one in found] == [("finds", "better"), ("campaigns", "better")]
+    assert (found[0].difference.value, found[0].difference.low) == (2, 2)
+    assert found[0].ratio.value == pytest.approx(1.1)
+    assert sentence(found[0]).startswith(
+        "small, pool, 3 searches: new 22.0, old 20.0 finds: better; difference 2.0 [2.0, 2.0], ratio 1.10 ["
+    )
+    assert compare_methods(results(new=[12, 22, 32], old=[10, 20, 30]), "old", "new")[0].verdict == "worse"
+
+
+def test_chance_is_not_taken_for_a_difference() -> None:
+    """Once better and once worse by the same is no difference."""
+    found = compare_methods(results(new=[12, 18], old=[10, 20]), "new", "old")
+    assert found[0].verdict == "not told apart"
+
+
+def test_two_folders_are_compared_by_their_common_methods() -> None:
+    """The same method of an earlier and a later evaluation, paired by group."""
+    found = compare_folders(results(m=[3, 4], n=[1, 1]), results(m=[1, 2], k=[1, 1]))
+    assert [one.one for one in found] == ["m", "m"]
+    assert found[0].verdict == "better"
+
+
+def test_a_missing_baseline_is_one_clear_error() -> None:
+    """It names what the results have."""
+    with pytest.raises(BadInputError, match=r"no method old\. They have new"):
+        compare_methods(results(new=[1, 2]), "new", "old")
+    with pytest.raises(BadInputError, match="no method in common"):
+        compare_folders(results(new=[1, 2]), results(old=[1, 2]))
+
+
+def test_other_seeds_are_not_compared() -> None:
+    """Groups of another split are not the same groups."""
+    other = Results(rows=(a_row(digest="d2"),), seeds=())
+    with pytest.raises(BadInputError, match="no corpus, split and load in common"):
+        compare_folders(Results(rows=(a_row(),), seeds=()), other)
