@@ -18,6 +18,7 @@ from qexplorer.rows import Row, read_rows, to_listing
 from schemas import Listing, WireError
 
 Part = Literal["train", "dev", "test"]
+PARTS: tuple[Part, ...] = ("train", "dev", "test")
 NEAR = 0.5
 SHARES: Mapping[Part, float] = {"train": 0.5, "dev": 0.15, "test": 0.35}
 FEWEST = 20

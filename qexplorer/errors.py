@@ -11,7 +11,8 @@ QExplorerError
 │   └── ModelUnavailableError                                                       exit 8
 ├── ModelError             a model or adapter that is missing or cannot be loaded   exit 9
 ├── StackError             an embedded engine that cannot be installed or started   exit 10
-└── StorageError           a disk that is full, a path that cannot be written       exit 11
+├── StorageError           a disk that is full, a path that cannot be written       exit 11
+└── TrainingError          a training run that diverges, cheats or collapses        exit 12
 
 Each error names the thing in its message and says what to do in its remedy.
 Foreign errors are translated once, where the foreign library is called.
@@ -98,3 +99,9 @@ class StorageError(QExplorerError):
     """A disk is full, or a path cannot be written."""
 
     exit_code = 11
+
+
+class TrainingError(QExplorerError):
+    """A training run diverges, cheats or collapses."""
+
+    exit_code = 12

@@ -2,7 +2,7 @@
 
 import typer
 
-from qexplorer.cli import index, models, stack, triage
+from qexplorer.cli import dataset, index, models, stack, train, triage
 from qexplorer.cli.demo import demo
 from qexplorer.cli.evaluate import compare, evaluate
 from qexplorer.cli.explore import explore, extract
@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 app.add_typer(index.app, name="index")
 app.add_typer(triage.app, name="triage")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(stack.app, name="stack")
 app.command()(extract)

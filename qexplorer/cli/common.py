@@ -83,3 +83,7 @@ class Meter:
     def advance(self, steps: int = 1) -> None:
         """Move on."""
         self._bar.advance(self._task, steps)
+
+    def at(self, done: int, total: int) -> None:
+        """Stand at a step of so many."""
+        self._bar.update(self._task, completed=done, total=total)

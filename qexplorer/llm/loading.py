@@ -47,7 +47,7 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
         raise ModelError("int8 is computed on the processor only", remedy="Use dtype auto on a machine with a GPU")
     register_attention()
     with quiet_transformers():
-        tokenizer = _load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
         model = _load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
         if adapter:
             model = _merge(model, adapter)
@@ -99,8 +99,8 @@ def _resolve_adapter(adapter: str) -> Path | None:
     return path
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer for left padding with a token that ends nothing."""
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer for left padding with a token that ends nothing. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:

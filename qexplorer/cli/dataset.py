@@ -1,0 +1,142 @@
+"""`qexplorer dataset split | build`."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexplorer.cli.common import Config, Fields, OpenSearchUrl, lines_to, progress, settings_of
+from qexplorer.errors import BadInputError
+
+if TYPE_CHECKING:
+    from qexplorer.learn.build import Asker
+    from qexplorer.learn.store import Store
+    from qexplorer.settings import Settings
+    from qexplorer.triage import Triage
+    from schemas import FlaggedListing
+
+app = typer.Typer(no_args_is_help=True, help="Split a corpus, and build training data from what searches find.")
+
+
+@app.command()
+def split(
+    corpus: Annotated[Path, typer.Argument(help="Rows with the columns toxic and kind (JSONL, CSV, Parquet).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the parts.")],
+    source: Annotated[list[str] | None, typer.Option(help="Keep only rows of this source. May be repeated.")] = None,
+    hold_out: Annotated[list[str] | None, typer.Option(help="A kind for the test alone. May be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+) -> None:
+    """Split by near-duplicate cluster: flags of train, dev and test, and the listings that training may search."""
+    from qexplorer.corpus import PARTS, open_corpus
+
+    made = open_corpus(corpus, sources=source or (), held_out=hold_out or (), seed=seed)
+    for part in PARTS:
+        with lines_to(out / f"{part}.jsonl") as lines:
+            for item in made.of(part):
+                lines.write({**item.listing.model_dump(mode="json", exclude_none=True), "kind": item.kind})
+    with lines_to(out / "listings.jsonl") as lines:
+        for listing in (*made.others, *(item.listing for item in made.of("train"))):
+            lines.write(listing.to_bytes())
+    sizes = ", ".join(f"{part} {len(made.of(part))}" for part in PARTS)
+    typer.echo(
+        f"{out}: {sizes}, {len(made.others)} others, {made.refused} rows refused; corpus {made.digest}", err=True
+    )
+
+
+@app.command()
+def build(
+    flags: Annotated[Path, typer.Argument(help="Known flags: flag records, or listings with a kind; - for JSONL.")],
+    index: Annotated[str, typer.Option(help="Index of listings to search.")],
+    triage: Annotated[Path, typer.Option(help="The triage that judges what is not labelled.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the candidate store; an existing one is added to.")],
+    verdicts: Annotated[Path | None, typer.Option(help="Verdict records of reviewers (JSONL).")] = None,
+    searches: Annotated[int, typer.Option(min=1, help="At most so many distinct queries are run.")] = 30_000,
+    model: Annotated[str | None, typer.Option(help="Model that writes replies; none without it.")] = None,
+    adapter: Annotated[str, typer.Option(help="Adapter of that model.")] = "",
+    prompt: Annotated[str, typer.Option(help="Prompt template of that model.")] = "short",
+    samples: Annotated[int, typer.Option(min=1, help="Replies drawn of each flag.")] = 8,
+    temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of draws and targets.")] = 0,
+    field: Fields = None,
+    opensearch: OpenSearchUrl = None,
+    config: Config = None,
+) -> None:
+    """Run what could find the flags' siblings, judge what it finds, and write sft.parquet and pairs.parquet."""
+    from qexplorer.learn.store import Store
+    from qexplorer.triage import open_triage
+
+    settings = settings_of(config, opensearch)
+    judge = open_triage(triage)
+    known = _flags(flags, field, settings)
+    if not known:
+        raise BadInputError(f"{flags} has no flags", remedy="Each needs a kind that a policy takes")
+    asker = _asker(model, adapter, prompt, samples, temperature, seed) if model else None
+    store = Store(out)
+    assert judge is not None  # noqa: S101 - a path was given
+    made = asyncio.run(
+        _build(settings, store, index, known, judge, _verdicts(verdicts), asker, most=searches, seed=seed)
+    )
+    typer.echo(made, err=True)
+
+
+async def _build(
+    settings: "Settings",
+    store: "Store",
+    index: str,
+    known: list["FlaggedListing"],
+    judge: "Triage",
+    verdicts: dict[str, bool],
+    asker: "Asker | None",
+    *,
+    most: int,
+    seed: int,
+) -> str:
+    from qexplorer.learn import build as steps
+    from qexplorer.learn.card import as_markdown
+    from qexplorer.learn.derive import write_sets
+    from qexplorer.learn.store import IndexRow
+    from qexplorer.search.client import OpenSearchClient
+
+    rows = steps.add_flags(store, index, known)
+    async with OpenSearchClient(settings.search) as client:
+        store.add([IndexRow(index=index, size=await client.count(index))])
+        if asker is not None:
+            with progress("replies", total=len(rows)) as meter:
+                await asyncio.to_thread(steps.add_replies, store, rows, asker, meter.advance)
+        queries = steps.propose_queries(store, index, most)
+        with progress("searches", total=len(queries)) as meter:
+            await steps.run_queries(store, client, index, queries, meter.advance)
+    steps.judge(store, index, judge, verdicts)
+    return as_markdown(write_sets(store, inputs={"seed": seed, "triage": judge.version}, seed=seed))
+
+
+def _flags(source: Path, field: list[str] | None, settings: "Settings") -> list["FlaggedListing"]:
+    from qexplorer.offline import read_flags
+    from qexplorer.policies import load_policies
+    from qexplorer.rows import parse_fields
+
+    given = read_flags(
+        source, parse_fields(field or ()), load_policies(settings.policies), lambda line: typer.echo(line, err=True)
+    )
+    return [flag for flag, _ in given]
+
+
+def _verdicts(path: Path | None) -> dict[str, bool]:
+    from qexplorer.rows import read_rows
+    from schemas import Decision, Verdict
+
+    if path is None:
+        return {}
+    read = [Verdict.from_value(dict(row.value)) for row in read_rows(path) if row.value is not None]
+    decided = {Decision.VIOLATING: True, Decision.NOT_VIOLATING: False}
+    return {verdict.review_key: decided[verdict.decision] for verdict in read if verdict.decision in decided}
+
+
+def _asker(model: str, adapter: str, prompt: str, samples: int, temperature: float, seed: int) -> "Asker":
+    from qexplorer.learn.build import Asker
+    from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine
+
+    engine = open_engine(EngineSettings(model=model, adapter=adapter))
+    sampling = Sampling(samples=samples, temperature=temperature, seed=seed)
+    return Asker(engine=engine, template=load_template(prompt), sampling=sampling)

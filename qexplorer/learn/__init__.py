@@ -1,0 +1,1 @@
+"""Learning to write better queries: a store of searches with their hits, rewards, training data and training."""

@@ -1,0 +1,207 @@
+"""Fill the candidate store: known flags, the queries that could find their siblings, and what each of them finds.
+
+Every distinct query runs once against an index, without a seed in mind, so that all seeds share its hits. The index
+should hold neither the listings that the result is to be judged by nor those that nobody could have flagged yet.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qexplorer.discoveries import review_key
+from qexplorer.errors import BadInputError, ReplyError
+from qexplorer.guard import refusal
+from qexplorer.learn.reward import HITS
+from qexplorer.learn.store import FlagRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store
+from qexplorer.learn.windows import windows
+from qexplorer.llm.engine import Engine, Sampling
+from qexplorer.llm.parse import parse_reply
+from qexplorer.llm.prompt import PromptTemplate, render
+from qexplorer.normalise import normalise
+from qexplorer.search.backend import Searcher, SearchProblem, SearchRequest
+from qexplorer.triage import Triage
+from schemas import FlaggedListing
+
+CHUNK = 100
+PIECE = 1_000
+REPLIES_AT_ONCE = 32
+DEADLINE_S = 3600.0
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """A model to ask, with its prompt and how many replies to draw."""
+
+    engine: Engine
+    template: PromptTemplate
+    sampling: Sampling
+
+    @property
+    def name(self) -> str:
+        """Name all that the replies depend on."""
+        version, sampling = self.engine.version, self.sampling
+        parts = (
+            version.model,
+            version.adapter or "-",
+            self.template.version,
+            f"{sampling.samples}",
+            f"{sampling.seed}",
+        )
+        return "|".join((*parts, f"{sampling.temperature:g}", f"{sampling.beams}"))
+
+
+def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing]) -> list[FlagRow]:
+    """Add flags that the store does not have, and return all that it has of the index."""
+    known = {row.flag_id: row for row in store.read(FlagRow) if row.index == index}
+    new: dict[str, FlagRow] = {}
+    for flag in flags:
+        listing = flag.listing
+        new.setdefault(
+            flag.flag_id,
+            FlagRow(
+                index=index,
+                flag_id=flag.flag_id,
+                listing_id=listing.id,
+                policy=flag.policy,
+                kind=flag.kind,
+                locale=listing.locale,
+                title=listing.title,
+                description=listing.description,
+                normalised=normalise(listing.text),
+            ),
+        )
+    fresh = [row for name, row in new.items() if name not in known]
+    store.add(fresh)
+    return [*known.values(), *fresh]
+
+
+def add_replies(store: Store, flags: Sequence[FlagRow], asker: Asker, on_flags: Progress) -> None:
+    """Have a model write replies for the flags that have none of it yet."""
+    done = {row.flag_id for row in store.read(ReplyRow) if row.asker == asker.name}
+    todo = [flag for flag in flags if flag.flag_id not in done]
+    on_flags(len(flags) - len(todo))
+    for start in range(0, len(todo), REPLIES_AT_ONCE):
+        batch = todo[start : start + REPLIES_AT_ONCE]
+        prompts = [
+            render(
+                asker.template,
+                title=flag.title,
+                description=flag.description,
+                kind=flag.kind,
+                locale=flag.locale,
+            )
+            for flag in batch
+        ]
+        replies = asker.engine.generate(prompts, asker.sampling, deadline_s=DEADLINE_S)
+        store.add(
+            [
+                ReplyRow(
+                    index=flag.index,
+                    flag_id=flag.flag_id,
+                    asker=asker.name,
+                    source=generation.source,
+                    text=generation.text,
+                    finished=generation.finished,
+                )
+                for flag, reply in zip(batch, replies, strict=True)
+                for generation in reply.generations
+            ]
+        )
+        on_flags(len(batch))
+
+
+def queries_of(reply: ReplyRow) -> tuple[str, ...]:
+    """Return the normalised queries of a reply that the guard lets pass, in order; none of an unparseable one."""
+    try:
+        parsed = parse_reply(reply.text, finished=reply.finished)
+    except ReplyError:
+        return ()
+    return tuple(query for text in parsed if not refusal(query := normalise(text), ()))
+
+
+def propose_queries(store: Store, index: str, most: int) -> list[str]:
+    """Return at most `most` distinct queries to run: the models' first, then runs of words of the flags.
+
+    Runs that occur in many flags come before those of a single one, which cannot find a sibling but by chance; the
+    flags take turns.
+    """
+    replies = [row for row in store.read(ReplyRow) if row.index == index]
+    found = dict.fromkeys(query for reply in replies for query in queries_of(reply))
+    flags = [row for row in store.read(FlagRow) if row.index == index]
+    runs = [[run for run in windows(f"{flag.title}\n{flag.description}") if not refusal(run, ())] for flag in flags]
+    counts: dict[str, int] = {}
+    for run in itertools.chain.from_iterable(runs):
+        counts[run] = counts.get(run, 0) + 1
+    ranked = [sorted(row, key=lambda run: -counts[run]) for row in runs]
+    for row in itertools.zip_longest(*ranked):
+        found |= dict.fromkeys(run for run in row if run is not None)
+    return list(found)[:most]
+
+
+async def run_queries(store: Store, searcher: Searcher, index: str, queries: Sequence[str], on_rows: Progress) -> None:
+    """Run the queries that the store does not have; raises BadInputError when the index refuses them all."""
+    known = {row.key for row in store.read(SearchRow)}
+    listings = {row.listing_id for row in store.read(ListingRow) if row.index == index}
+    todo = [query for query in queries if search_key(index, query) not in known]
+    on_rows(len(queries) - len(todo))
+    searches: list[SearchRow] = []
+    found: list[ListingRow] = []
+    refused = 0
+    for start in range(0, len(todo), CHUNK):
+        chunk = todo[start : start + CHUNK]
+        requests = [
+            SearchRequest(index=index, text=query, normalised=query, size=HITS + 1, highlight=False) for query in chunk
+        ]
+        for query, result in zip(chunk, await searcher.search(requests), strict=True):
+            if result.problem is SearchProblem.UNAVAILABLE:
+                continue
+            refused += result.problem is SearchProblem.REFUSED
+            ids = tuple(hit.listing_id for hit in result.hits)
+            key = search_key(index, query)
+            searches.append(SearchRow(key=key, index=index, query=query, total=result.total, ids=ids))
+            new = {hit.listing_id: hit for hit in result.hits if hit.listing_id not in listings}
+            found += [
+                ListingRow(index=index, listing_id=name, version=hit.version, normalised=normalise(hit.text))
+                for name, hit in new.items()
+            ]
+            listings |= set(new)
+        if len(searches) >= PIECE or start + CHUNK >= len(todo):
+            # Listings first: a search whose listings are unknown would be of no use to a run that goes on from here.
+            store.add(found)
+            store.add(searches)
+            searches, found = [], []
+        on_rows(len(chunk))
+    if todo and refused == len(todo):
+        raise BadInputError(f"the index {index} refuses every search", remedy="Look at: qexplorer index check")
+
+
+def judge(store: Store, index: str, triage: Triage, verdicts: Mapping[str, bool]) -> None:
+    """Keep of each listing found how likely it is wanted, and who says so.
+
+    A reviewer's verdict (by review key) decides where there is one, else a known flag, else calibrated triage: an
+    unlabelled listing is not taken for harmless.
+    """
+    flags = [row for row in store.read(FlagRow) if row.index == index]
+    flagged, policies = {row.listing_id for row in flags}, {row.policy for row in flags}
+    listings = [row for row in store.read(ListingRow) if row.index == index]
+    scores = triage.score([row.normalised for row in listings])
+    rows: list[JudgedRow] = []
+    for row, score in zip(listings, scores, strict=True):
+        keys = (review_key(index, row.listing_id, row.version, policy) for policy in policies)
+        reviewed = [verdicts[key] for key in keys if key in verdicts]
+        if reviewed:
+            wanted, by = float(any(reviewed)), "verdict"
+        elif row.listing_id in flagged:
+            wanted, by = 1.0, "flag"
+        else:
+            wanted, by = score, triage.version
+        rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=wanted, judge=by))
+    known = {row.listing_id: row for row in store.read(JudgedRow) if row.index == index}
+    store.add([row for row in rows if known.get(row.listing_id) != row])
+
+
+def search_key(index: str, query: str) -> str:
+    """Identify a search by its index, its words and how many hits it reads."""
+    return hashlib.sha256(f"{index}\0{query}\0{HITS}".encode()).hexdigest()[:32]

@@ -1,0 +1,211 @@
+"""From the store to rows to train on: what each query found, grouped into campaigns, and what that is worth."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qexplorer.corpus import near_groups
+from qexplorer.learn.build import queries_of, search_key
+from qexplorer.learn.card import as_markdown, card
+from qexplorer.learn.pairs import Pair, Valued, pairs
+from qexplorer.learn.reward import HITS, Asked, copies, reply_value
+from qexplorer.learn.store import (
+    FlagRow,
+    IndexRow,
+    JudgedRow,
+    ListingRow,
+    ReplyRow,
+    SearchRow,
+    Store,
+    write_table,
+    write_whole,
+)
+from qexplorer.learn.targets import SeedCandidates, Target, targets
+from qexplorer.learn.windows import windows
+from qexplorer.near_duplicates import terms
+
+NEAREST = 12
+OTHERS = 12
+LIKELY = 0.5
+TOO_MANY = 500
+MOST_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The searches of one index by their key, each as what it finds, and the campaign of every flag."""
+
+    index: str
+    asked: Mapping[str, Asked]
+    campaigns: Mapping[str, str]
+    flags: Sequence[FlagRow]
+
+
+def open_found(store: Store, index: str) -> Found:
+    """Read the searches of an index; a query that matches more than a fiftieth of it is refused."""
+    sizes = [row.size for row in store.read(IndexRow) if row.index == index]
+    flags = [row for row in store.read(FlagRow) if row.index == index]
+    wanted = {row.listing_id: row.wanted for row in store.read(JudgedRow) if row.index == index}
+    texts = {row.listing_id: row.normalised for row in store.read(ListingRow) if row.index == index}
+    texts |= {flag.listing_id: flag.normalised for flag in flags}
+    # Only what may be wanted is grouped: comparing all listings with each other would take hours.
+    likely = [name for name in texts if wanted.get(name, 1.0) >= LIKELY]
+    groups = near_groups([texts[name] for name in likely])
+    campaign = {name: likely[first] for name, first in zip(likely, groups, strict=True)}
+    most = max(TOO_MANY, MOST_SHARE * sizes[-1])
+    asked: dict[str, Asked] = {}
+    for row in store.read(SearchRow):
+        if row.index != index:
+            continue
+        found: dict[str, float] = {}
+        for name in row.ids[:HITS]:
+            group = campaign.get(name, name)
+            found[group] = max(found.get(group, 0.0), wanted[name])
+        refused = f"matches {row.total} listings: too broad" if row.total >= most else ""
+        asked[row.key] = Asked(query=row.query, found=found, refused=refused)
+    own = {flag.flag_id: campaign.get(flag.listing_id, flag.listing_id) for flag in flags}
+    return Found(index=index, asked=asked, campaigns=own, flags=flags)
+
+
+def sft_targets(found: Found, *, seed: int) -> list[Target]:
+    """Return replies to learn for the flags of an index, from runs of words of each seed and of its siblings.
+
+    Siblings are the nearest flags of its kind and language and random ones: what a model must learn is the vocabulary
+    of the platform, and a listing's own words alone teach it to copy.
+    """
+    chance = random.Random(seed)
+    runs = {
+        flag.flag_id: [
+            asked
+            for run in windows(f"{flag.title}\n{flag.description}")
+            if (asked := found.asked.get(search_key(found.index, run))) is not None and not asked.refused
+        ]
+        for flag in found.flags
+    }
+    words = {flag.flag_id: frozenset(terms(flag.normalised)) for flag in found.flags}
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for flag in found.flags:
+        kinds.setdefault((flag.kind, flag.locale), []).append(flag.flag_id)
+    seeds: list[SeedCandidates] = []
+    for flag in found.flags:
+        own = words[flag.flag_id]
+        same = [name for name in kinds[flag.kind, flag.locale] if name != flag.flag_id]
+        near = sorted(same, key=lambda name: -len(own & words[name]) / max(1, len(own | words[name])))[:NEAREST]
+        siblings = [*near, *chance.sample(same, min(OTHERS, len(same)))]
+        candidates = {
+            asked.query: asked for name in (flag.flag_id, *siblings) for asked in runs[name] if _telling(asked)
+        }
+        seeds.append(
+            SeedCandidates(
+                flag_id=flag.flag_id,
+                own=found.campaigns[flag.flag_id],
+                words=own,
+                candidates=tuple(candidates.values()),
+            )
+        )
+    return targets(seeds, seed=seed)
+
+
+def _telling(asked: Asked) -> bool:
+    return len(asked.found) > 1 and sum(asked.found.values()) >= LIKELY * len(asked.found)
+
+
+def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter[str]) -> list[Pair]:
+    """Return pairs of the replies that one model wrote for the flags of an index."""
+    texts = {flag.flag_id: flag.normalised for flag in found.flags}
+    by_flag: dict[str, list[tuple[ReplyRow, list[Asked]]]] = {}
+    for reply in replies:
+        queries = [_asked(found, query, texts[reply.flag_id]) for query in queries_of(reply)]
+        by_flag.setdefault(reply.flag_id, []).append((reply, queries))
+    reached: Counter[str] = Counter()
+    shares: dict[str, dict[str, float]] = {}
+    for flag_id, written in by_flag.items():
+        names = Counter(name for _, queries in written for name in {name for asked in queries for name in asked.found})
+        shares[flag_id] = {name: count / len(written) for name, count in names.items()}
+        reached.update(shares[flag_id])
+    made: list[Pair] = []
+    for flag_id, written in by_flag.items():
+        # The seed's own share is taken out: novelty is about what the others reach.
+        others = {name: reached[name] - share for name, share in shares[flag_id].items()}
+        valued = [
+            Valued(
+                text="; ".join(asked.query for asked in queries) if queries else reply.text,
+                value=reply_value(queries, found.campaigns[flag_id], others),
+                queries=tuple(asked.query for asked in queries),
+            )
+            for reply, queries in written
+        ]
+        made += pairs(flag_id, valued, dropped)
+    return made
+
+
+def _asked(found: Found, query: str, text: str) -> Asked:
+    asked = found.asked.get(search_key(found.index, query), Asked(query=query, found={}))
+    return Asked(query=query, found={}, refused="copies the listing") if copies(query, text) else asked
+
+
+def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Write sft.parquet, pairs.parquet and the data card of all indices of a store; return the card."""
+    sft: list[dict[str, Any]] = []
+    preferences: list[dict[str, Any]] = []
+    all_asked: list[Asked] = []
+    all_targets: list[Target] = []
+    all_pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for index in dict.fromkeys(row.index for row in store.read(IndexRow)):
+        found = open_found(store, index)
+        all_asked += found.asked.values()
+        flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
+        made = sft_targets(found, seed=seed)
+        all_targets += made
+        sft += [
+            {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}
+            for target in made
+        ]
+        by_asker: dict[str, list[ReplyRow]] = {}
+        for reply in store.read(ReplyRow):
+            if reply.index == index and reply.flag_id in flags:
+                by_asker.setdefault(reply.asker, []).append(reply)
+        for asker, replies in by_asker.items():
+            preferred = preference_pairs(found, replies, dropped)
+            all_pairs += preferred
+            preferences += [
+                {
+                    **flags[pair.flag_id],
+                    "asker": asker,
+                    "chosen": pair.chosen.text,
+                    "rejected": pair.rejected.text,
+                    "chosen_value": pair.chosen.value,
+                    "rejected_value": pair.rejected.value,
+                }
+                for pair in preferred
+            ]
+    judged = {(row.index, row.listing_id): row for row in store.read(JudgedRow)}
+    values = card(
+        inputs=inputs,
+        asked=all_asked,
+        judged=list(judged.values()),
+        targets=all_targets,
+        pairs=all_pairs,
+        dropped=dropped,
+    )
+    write_table(store.folder / "sft.parquet", sft)
+    write_table(store.folder / "pairs.parquet", preferences)
+    write_whole(store.folder / "card.json", json.dumps(values, indent=1, ensure_ascii=False).encode())
+    write_whole(store.folder / "card.md", as_markdown(values).encode())
+    return values
+
+
+def _shared(flag: FlagRow, found: Found) -> dict[str, Any]:
+    return {
+        "index": flag.index,
+        "flag_id": flag.flag_id,
+        "campaign": found.campaigns[flag.flag_id],
+        "kind": flag.kind,
+        "locale": flag.locale,
+        "title": flag.title,
+        "description": flag.description,
+    }

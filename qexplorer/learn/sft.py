@@ -1,0 +1,95 @@
+"""Instruction tuning: a LoRA adapter learns to write the replies of sft.parquet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qexplorer.errors import BadInputError, TrainingError
+from qexplorer.learn.guards import check_log
+from qexplorer.learn.store import read_table
+from qexplorer.learn.training import (
+    TrainingSettings,
+    arguments,
+    finish,
+    fresh_or_resumed,
+    load_base,
+    prompt_ids,
+    record_of,
+    said_ids,
+)
+from qexplorer.llm.prompt import load_template
+
+FEWEST_ROWS = 8
+OnStep = Callable[[int, int, float], None]
+
+
+def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep) -> dict[str, Any]:
+    """Train an adapter and write it to `out`; return the record of the run.
+
+    `on_step` hears the steps done, their number, and the last loss. Raises BadInputError for data without rows,
+    TrainingError when the run diverges.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    record = record_of(settings, "sft", data)
+    template = load_template(settings.prompt)
+    base, tokenizer = load_base(settings.model)
+    rows = [_row(tokenizer, prompt_ids(tokenizer, template, row), row["reply"]) for row in read_table(data)]
+    if len(rows) < FEWEST_ROWS:
+        raise BadInputError(f"{data} has {len(rows)} rows", remedy="Give more flags, or an index that holds siblings")
+    record |= {"rows": len(rows), "tokens": sum(len(row["input_ids"]) for row in rows), "prompt": template.version}
+    resume = fresh_or_resumed(out, record)
+    steps = -(-len(rows) // settings.batch_size) * settings.epochs
+    trainer = SFTTrainer(
+        model=base,
+        args=SFTConfig(**arguments(settings, out, steps=int(steps)), completion_only_loss=True, packing=False),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+        callbacks=[watcher(on_step)],
+    )
+    run(trainer, resume=resume)
+    finish(out, trainer.model, record, trainer.state.log_history)
+    return record
+
+
+def _row(tokenizer: Any, before: Sequence[int], reply: str) -> dict[str, list[int]]:
+    said = said_ids(tokenizer, reply)
+    return {"input_ids": [*before, *said], "completion_mask": [0] * len(before) + [1] * len(said)}
+
+
+def run(trainer: Any, *, resume: bool) -> None:
+    """Train, or go on from the last checkpoint. Raises TrainingError with the reason when a guard has stopped it."""
+    trainer.train(resume_from_checkpoint=resume or None)
+    stopped = [each.error for each in trainer.callback_handler.callbacks if getattr(each, "error", None)]
+    if stopped:
+        raise stopped[0]
+
+
+def watcher(on_step: OnStep) -> Any:
+    """Return the callback that tells of progress and applies the guards to what is logged."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):  # type: ignore[misc]  # the library is not followed by the type checker
+        def __init__(self) -> None:
+            self.first: Mapping[str, Any] = {}
+            self.error: TrainingError | None = None
+            self.loss = float("nan")
+
+        def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
+            self.first = self.first or dict(logs)
+            self.loss = logs.get("loss", self.loss)
+            try:
+                check_log(logs, self.first, state.global_step / max(1, state.max_steps))
+            except TrainingError as error:
+                self.error = error
+                control.should_training_stop = True
+
+        def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            on_step(state.global_step, state.max_steps, self.loss)
+
+    return Watcher()

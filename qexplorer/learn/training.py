@@ -1,0 +1,165 @@
+"""What both stages of training share: the model with its adapter, rows as tokens, settings, curves and the record.
+
+A run that was killed goes on from its last checkpoint when it is started again with the same inputs; its adapter
+appears in the folder when it is whole.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qexplorer.errors import BadInputError, ConfigError, ModelError
+from qexplorer.learn.store import write_whole
+from qexplorer.llm.ids import frame_ids, listing_ids, reply_ids
+from qexplorer.llm.loading import has_bfloat16_units, resolve_model
+from qexplorer.llm.packaged import quiet_transformers
+from qexplorer.llm.prompt import PromptTemplate, render
+
+RECORD = "training.json"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """How to train. `rank` 0 trains no adapter but goes on with one; `learning_rate` is reached after a short rise."""
+
+    model: str = "packaged"
+    prompt: str = "short"
+    rank: int = 16
+    learning_rate: float = 5e-4
+    batch_size: int = 16
+    epochs: float = 1.0
+    seed: int = 0
+    save_steps: int = 50
+
+
+def load_base(model: str) -> tuple[Any, Any]:
+    """Return model and tokenizer to train, in float32 and with a pad token that ends nothing."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from qexplorer.llm.loading import load_tokenizer
+
+    folder = resolve_model(model)
+    with quiet_transformers():
+        tokenizer = load_tokenizer(folder)
+        tokenizer.padding_side = "right"
+        base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return base, tokenizer
+
+
+def prompt_ids(tokenizer: Any, template: PromptTemplate, row: Mapping[str, Any]) -> list[int]:
+    """Return the tokens before the reply, exactly as the engine of this process makes them."""
+    prompt = render(
+        template, title=row["title"], description=row["description"], kind=row["kind"], locale=row["locale"]
+    )
+    before, after = frame_ids(tokenizer, prompt)
+    return [*before, *listing_ids(tokenizer, prompt), *after]
+
+
+def said_ids(tokenizer: Any, reply: str) -> list[int]:
+    """Return the tokens of a reply. Raises ModelError where its end is also the padding: it would never be learnt."""
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError("the tokenizer pads with the token that ends a reply", remedy="Give it a pad token of its own")
+    return reply_ids(tokenizer, reply)
+
+
+def arguments(settings: TrainingSettings, out: Path, *, steps: int) -> dict[str, Any]:
+    """Return the arguments that both trainers take, for the processor or the GPU that is here."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(out / CHECKPOINTS),
+        "per_device_train_batch_size": settings.batch_size,
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": max(1, steps // 20),
+        "max_grad_norm": 1.0,
+        "seed": settings.seed,
+        "use_cpu": not gpu,
+        "bf16": torch.cuda.is_bf16_supported() if gpu else has_bfloat16_units(),
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": gpu,
+        "train_sampling_strategy": "group_by_length",
+        "logging_steps": 5,
+        "save_steps": settings.save_steps,
+        "save_total_limit": 2,
+        "report_to": ["tensorboard"],
+        "disable_tqdm": True,
+        "max_length": None,
+    }
+
+
+def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
+    """Prepare the folder of a run; return whether it has a checkpoint to go on from.
+
+    Raises ConfigError when the folder holds the result, or the beginning, of a run with other inputs.
+    """
+    if (out / RECORD).exists():
+        raise ConfigError(f"{out} holds a trained adapter", remedy="Name another folder, or remove it")
+    mark = out / CHECKPOINTS / "inputs.json"
+    if mark.exists() and json.loads(mark.read_text()) != json.loads(json.dumps(identity)):
+        raise ConfigError(
+            f"{out} holds the beginning of a run with other inputs", remedy="Name another folder, or remove it"
+        )
+    write_whole(mark, json.dumps(identity).encode())
+    return any((out / CHECKPOINTS).glob("checkpoint-*"))
+
+
+def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
+    """Put the adapter, its curves and its record in place, the record last, and drop the checkpoints."""
+    part = out / "adapter.part"
+    adapter.save_pretrained(part)
+    for path in part.iterdir():
+        if path.name != "README.md":
+            path.replace(out / path.name)
+    shutil.rmtree(part)
+    curves(history, out / "curves.png")
+    write_whole(out / RECORD, json.dumps({**record, "history": list(history)}, indent=1).encode())
+    logs = next(iter(sorted((out / CHECKPOINTS).glob("runs"))), None)
+    if logs is not None and not (out / "runs").exists():
+        logs.replace(out / "runs")
+    shutil.rmtree(out / CHECKPOINTS)
+
+
+def record_of(settings: TrainingSettings, stage: str, data: Path, **more: Any) -> dict[str, Any]:
+    """Return what identifies a run: stage, settings, the hash of its data, and the versions behind it."""
+    from importlib.metadata import version
+
+    packages = ("qexplorer", "torch", "transformers", "trl", "peft")
+    try:
+        digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{data} cannot be read: {error.strerror}", remedy="Run: qexplorer dataset build") from None
+    return {
+        "stage": stage,
+        "settings": asdict(settings),
+        "data": {"name": data.name, "sha256": digest},
+        "versions": {name: version(name) for name in packages},
+        **more,
+    }
+
+
+def curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw what was logged over the steps, a panel a quantity."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    wanted = ("loss", "mean_token_accuracy", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
+    names = [name for name in wanted if any(name in entry for entry in history)]
+    if not names:
+        return
+    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        points = [(entry["step"], entry[name]) for entry in history if name in entry]
+        axes.plot(*zip(*points, strict=True))
+        axes.set(title=name, xlabel="step")
+    figure.savefig(path, dpi=100)
