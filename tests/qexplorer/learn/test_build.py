@@ -1,0 +1,129 @@
+"""From flags and an index to rows to train on, on the shipped fakes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from qexplorer.discoveries import review_key
+from qexplorer.errors import BadInputError
+from qexplorer.learn import build
+from qexplorer.learn.derive import write_sets
+from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ReplyRow, SearchRow, Store, read_table
+from qexplorer.llm.engine import Prompt, Sampling
+from qexplorer.llm.prompt import load_template
+from qexplorer.llm.scripted import ScriptedEngine
+from qexplorer.search.backend import SearchProblem
+from qexplorer.testing import MemorySearcher, WordTriage, a_flag, a_listing
+from schemas import FlaggedListing
+
+INDEX = "train"
+FLAGS = [a_flag(f"s{n}", f"zaza lean drip{n} item{n} stuff{n}") for n in range(8)]
+TRIAGE = WordTriage(wanted=frozenset({"zaza"}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def searcher() -> MemorySearcher:
+    siblings = [a_listing(f"u{n}", f"zaza new{n} other{n} thing{n}") for n in range(4)]
+    harmless = [a_listing(f"h{n}", f"garden chair{n} lean wood{n} item") for n in range(20)]
+    return MemorySearcher(listings={INDEX: [*(flag.listing for flag in FLAGS), *siblings, *harmless]})
+
+
+def replies(prompt: Prompt) -> Sequence[str]:
+    number = prompt.listing.split("drip")[1][0]
+    return ["zaza; lean", f"drip{number}", "lean", "zaza lean", "lean; zaza", "(((", f"stuff{number}; zaza"]
+
+
+def asker() -> build.Asker:
+    sampling = Sampling(samples=6)
+    return build.Asker(engine=ScriptedEngine(reply=replies), template=load_template("short"), sampling=sampling)
+
+
+async def filled(store: Store, searcher: MemorySearcher, flags: Sequence[FlaggedListing] = FLAGS) -> None:
+    rows = build.add_flags(store, INDEX, flags)
+    store.add([IndexRow(index=INDEX, size=await searcher.count(INDEX))])
+    build.add_replies(store, rows, asker(), lambda _: None)
+    queries = build.propose_queries(store, INDEX, 1000)
+    await build.run_queries(store, searcher, INDEX, queries, lambda _: None)
+    build.judge(store, INDEX, TRIAGE, {})
+
+
+async def test_each_distinct_query_runs_once(store: Store, searcher: MemorySearcher) -> None:
+    """And a second build runs, and asks the model, nothing that the store has."""
+    await filled(store, searcher)
+    asked = [request.normalised for request in searcher.history]
+    assert len(asked) == len(set(asked)) > 20
+    written = store.read(ReplyRow)
+    await filled(Store(store.folder), searcher)
+    assert len(searcher.history) == len(asked)
+    assert store.read(ReplyRow) == written
+    await filled(store, searcher, [a_flag("new", "zaza brand drip9")])
+    assert {request.normalised for request in searcher.history[len(asked) :]} <= {
+        "brand", "drip9", "zaza brand", "brand drip9", "zaza brand drip9", "stuff9"
+    }  # fmt: skip
+
+
+async def test_a_search_without_an_answer_is_run_again(store: Store, searcher: MemorySearcher) -> None:
+    """A failed search is not taken for one that found nothing."""
+    build.add_flags(store, INDEX, FLAGS)
+    searcher.script = [SearchProblem.UNAVAILABLE]
+    await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert [row.query for row in store.read(SearchRow)] == ["lean"]
+    await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert [row.query for row in store.read(SearchRow)] == ["lean", "zaza"]
+
+
+async def test_an_index_that_refuses_everything_is_an_error(store: Store, searcher: MemorySearcher) -> None:
+    """Better than a store of empty searches."""
+    searcher.script = [SearchProblem.REFUSED] * 2
+    with pytest.raises(BadInputError, match="refuses every search"):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+
+
+def test_the_search_budget_is_kept(store: Store) -> None:
+    """The models' queries first, then what several flags have in common."""
+    build.add_flags(store, INDEX, FLAGS)
+    assert build.propose_queries(store, INDEX, 1) == ["zaza"]
+    build.add_replies(store, store.read(FlagRow), asker(), lambda _: None)
+    assert build.propose_queries(store, INDEX, 3) == ["zaza", "lean", "drip0"]
+
+
+async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, searcher: MemorySearcher) -> None:
+    """And each judgement names its judge."""
+    await filled(store, searcher)
+    judged = {row.listing_id: (row.wanted, row.judge) for row in store.read(JudgedRow)}
+    assert judged["s1"] == (1.0, "flag")
+    assert judged["u1"] == (0.9, "words@1")
+    assert judged["h1"] == (0.1, "words@1")
+    build.judge(store, INDEX, TRIAGE, {review_key(INDEX, "u1", "1", "drugs"): False})
+    judged = {row.listing_id: (row.wanted, row.judge) for row in store.read(JudgedRow)}
+    assert judged["u1"] == (0.0, "verdict")
+
+
+async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searcher: MemorySearcher) -> None:
+    """`zaza` finds the flags and their siblings; `lean` finds chairs as well."""
+    await filled(store, searcher)
+    card = write_sets(store, inputs={"seed": 1}, seed=1)
+    rows = list(read_table(store.folder / "sft.parquet"))
+    assert {row["flag_id"] for row in rows} == {flag.flag_id for flag in FLAGS}
+    assert all(row["reply"].startswith("zaza") for row in rows)
+    assert not any("lean" in row["reply"].split("; ") for row in rows)
+    preferred = list(read_table(store.folder / "pairs.parquet"))
+    assert all("zaza" in row["chosen"] and "; lean" not in row["chosen"] for row in preferred)
+    assert all(row["chosen_value"] > row["rejected_value"] for row in preferred)
+    assert card["pairs"]["rows"] == len(preferred) > 0
+    assert card["judges"] == {"flag": 8, "words@1": 24}
+
+
+async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:
+    """Byte for byte."""
+    await filled(store, searcher)
+    write_sets(store, inputs={}, seed=1)
+    first = [(store.folder / name).read_bytes() for name in ("sft.parquet", "pairs.parquet", "card.md")]
+    write_sets(store, inputs={}, seed=1)
+    assert [(store.folder / name).read_bytes() for name in ("sft.parquet", "pairs.parquet", "card.md")] == first

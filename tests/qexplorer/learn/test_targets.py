@@ -1,0 +1,63 @@
+"""Replies to learn are drawn so that seeds do not all say the same."""
+
+from qexplorer.learn.reward import Asked
+from qexplorer.learn.targets import SeedCandidates, targets
+from qexplorer.near_duplicates import terms
+
+
+def seeds(count: int = 6) -> list[SeedCandidates]:
+    general = Asked(query="general", found={f"g{n}": 1.0 for n in range(8)})
+    return [
+        SeedCandidates(
+            flag_id=f"f{number}",
+            own=f"own{number}",
+            words=frozenset({f"w{number}"}),
+            candidates=(
+                general,
+                *(
+                    Asked(query=f"w{number} x{part}", found={f"c{number}-{part}-{n}": 1.0 for n in range(5)})
+                    for part in range(8)
+                ),
+                Asked(query="false", found={"h1": 0.0, "h2": 0.0}),
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def test_each_seed_has_its_greedy_set_and_draws() -> None:
+    """The greedy set first, then as many draws as asked for."""
+    made = targets(seeds(), seed=1, draws=3)
+    assert [target.flag_id for target in made] == [f"f{number}" for number in range(6) for _ in range(3)]
+    assert [target.how for target in made[:3]] == ["greedy", "drawn", "drawn"]
+
+
+def test_false_queries_are_never_taught() -> None:
+    """What finds harmless listings gains nothing and is not good."""
+    assert not any("false" in target.queries for target in targets(seeds(), seed=1))
+
+
+def test_draws_have_no_word_in_common() -> None:
+    """Six queries about the same word would be one query."""
+    for target in targets(seeds(), seed=1):
+        words = [word for query in target.queries for word in terms(query)]
+        assert target.how == "greedy" or len(words) == len(set(words))
+
+
+def test_the_best_query_comes_first() -> None:
+    """In a draw as well the order is that of what each query adds."""
+    sizes = {"general": 8}
+    for target in targets(seeds(), seed=1):
+        found = [sizes.get(query, 5) for query in target.queries]
+        assert target.how == "greedy" or found == sorted(found, reverse=True)
+
+
+def test_a_seed_without_a_gain_is_left_out() -> None:
+    """There is nothing to learn from it."""
+    empty = SeedCandidates(flag_id="x", own="o", words=frozenset(), candidates=(Asked(query="q", found={"h": 0.0}),))
+    assert targets([empty], seed=1) == []
+
+
+def test_the_same_seed_draws_the_same() -> None:
+    """A data set can be made again."""
+    assert targets(seeds(), seed=3) == targets(seeds(), seed=3)
