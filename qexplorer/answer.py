@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from qexplorer.bank import BankEntry
 from qexplorer.discoveries import Claim, Item
@@ -179,7 +180,7 @@ def _result(
     seed: Seed, reply: Reply | None, judged: Judged | None, stamp: Stamp, *, outcome: FlagOutcome, reason: str
 ) -> FlagResult:
     identity = f"{seed.flag.flag_id}\0{stamp.run.run_id}"
-    result = FlagResult(
+    return FlagResult(
         result_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
         flag_id=seed.flag.flag_id,
         policy=seed.policy.id,
@@ -194,20 +195,20 @@ def _result(
         arm=stamp.run.arm,
         trace_id=seed.trace_id,
         at=stamp.now,
+        **_counts(judged) if judged is not None else {},
     )
-    if judged is None:
-        return result
-    return result.model_copy(
-        update={
-            "candidates": len(judged.steps),
-            "searches": sum(entry.searches for entry in judged.searched.values()),
-            "searches_saved": sum(1 for step in judged.steps if step.fate is QueryFate.BANKED),
-            "hits": sum(len(entry.hits) for entry in judged.searched.values()),
-            "suspects": len(judged.merged.shown),
-            "unparseable": judged.proposal.unparseable,
-            "repeats": judged.merged.repeats[:MOST_REPEATS],
-        }
-    )
+
+
+def _counts(judged: Judged) -> dict[str, Any]:
+    return {
+        "candidates": len(judged.steps),
+        "searches": sum(entry.searches for entry in judged.searched.values()),
+        "searches_saved": sum(1 for step in judged.steps if step.fate is QueryFate.BANKED),
+        "hits": sum(len(entry.hits) for entry in judged.searched.values()),
+        "suspects": len(judged.merged.shown),
+        "unparseable": judged.proposal.unparseable,
+        "repeats": judged.merged.repeats[:MOST_REPEATS],
+    }
 
 
 def _bank(seed: Seed, entry: Searched, suspects: int, stamp: Stamp) -> BankEntry:

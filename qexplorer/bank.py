@@ -40,13 +40,25 @@ class QueryBank:
     def __init__(self, store: DocumentStore, index: str) -> None:
         self._store = store
         self._index = index
+        self._announced: dict[str, BankEntry] = {}
 
     async def read(self, keys: Sequence[str]) -> dict[str, BankEntry]:
-        """Return the entries that exist, by key."""
+        """Return the entries that exist or are announced, by key."""
         if not keys:
             return {}
         found = await self._store.get(self._index, keys)
-        return {key: _entry(document) for key, document in found.items()}
+        entries = {key: _entry(document) for key, document in found.items()}
+        return entries | {key: self._announced[key] for key in keys if key in self._announced}
+
+    def announce(self, entries: Sequence[BankEntry]) -> None:
+        """Let this process read entries that it is about to write."""
+        self._announced |= {entry.key: entry for entry in entries}
+
+    def withdraw(self, entries: Sequence[BankEntry]) -> None:
+        """Forget announced entries, unless later ones have taken their place."""
+        for entry in entries:
+            if self._announced.get(entry.key) is entry:
+                del self._announced[entry.key]
 
     async def write(self, entries: Sequence[BankEntry]) -> None:
         """Write the entries; the last writer wins."""

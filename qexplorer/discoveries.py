@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from qexplorer.near_duplicates import Fingerprint
@@ -50,11 +51,13 @@ class Item:
         return review_key(self.index, self.listing_id, self.listing_version, self.policy)
 
 
+@lru_cache(maxsize=8192)
 def review_key(index: str, listing_id: str, listing_version: str, policy: str) -> str:
     """Return the hash of index, listing id, content version and policy: 32 hex digits."""
     return hashlib.sha256("\0".join((index, listing_id, listing_version, policy)).encode()).hexdigest()[:32]
 
 
+@lru_cache(maxsize=8192)
 def item_key(index: str, listing_id: str, policy: str) -> str:
     """Return what the versions of a listing share, by which lineage is looked up."""
     return hashlib.sha256("\0".join((index, listing_id, policy)).encode()).hexdigest()[:32]
@@ -105,13 +108,28 @@ class Discoveries:
     def __init__(self, store: DocumentStore, index: str) -> None:
         self._store = store
         self._index = index
+        self._announced: dict[str, tuple[Claim, Known]] = {}
+
+    def announce(self, claims: Sequence[Claim], now: datetime) -> None:
+        """Let this process see, as pending, items that it is about to claim."""
+        self._announced |= {claim.item.review_key: (claim, _announced(claim, now)) for claim in claims}
+
+    def withdraw(self, claims: Sequence[Claim]) -> None:
+        """Forget announced claims, unless later ones have taken their place."""
+        for claim in claims:
+            key = claim.item.review_key
+            if key in self._announced and self._announced[key][0] is claim:
+                del self._announced[key]
 
     async def known(self, keys: Sequence[str]) -> dict[str, Known]:
-        """Return what is known under the review keys."""
+        """Return what is known, or announced, under the review keys."""
         if not keys:
             return {}
-        found = await self._store.get(self._index, keys)
-        return {key: _known(document) for key, document in found.items()}
+        found = {key: _known(doc) for key, doc in (await self._store.get(self._index, keys)).items()}
+        for key in keys:
+            if key in self._announced and (key not in found or found[key].state in {State.PENDING, State.RETRACTED}):
+                found[key] = self._announced[key][1]
+        return found
 
     async def versions(self, items: Sequence[str]) -> dict[str, list[Known]]:
         """Return what is known of any version of the listings, by item key."""
@@ -128,7 +146,7 @@ class Discoveries:
         for start in range(0, len(wanted), 10_000):
             chunk = wanted[start : start + 10_000]
             found += map(_known, await self._store.find(self._index, "bands", chunk, FOUND_AT_ONCE))
-        return found
+        return found + [known for _, known in self._announced.values() if not set(wanted).isdisjoint(known.bands)]
 
     async def pending(self, owners: Sequence[str]) -> dict[str, list[bytes]]:
         """Return the suspects that the flags claimed and never published, by flag.
@@ -246,6 +264,21 @@ class Discoveries:
 def answer_mark(run_id: str, flag: str) -> str:
     """Return what stands in `answered` of a flagged item for one run's answer to one flag."""
     return f"{run_id}:{flag}"
+
+
+def _announced(claim: Claim, now: datetime) -> Known:
+    item = claim.item
+    return Known(
+        review_key=item.review_key,
+        state=State.PENDING,
+        owner=claim.owner,
+        depth=item.depth,
+        at=now,
+        hashes=item.mark.hashes,
+        bands=item.mark.bands,
+        item=item_key(item.index, item.listing_id, item.policy),
+        policy=item.policy,
+    )
 
 
 def _pending(claim: Claim, now: datetime) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Near-duplicates by token sets: exact Jaccard, and MinHash bands to find what to compare with."""
 
+import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -41,22 +42,38 @@ def fingerprint(normalised: str) -> Fingerprint:
     distinct = sorted({zlib.crc32(token.encode()) for token in terms(normalised)})[:KEPT_TOKENS]
     if not distinct:
         return Fingerprint(hashes=frozenset(), bands=())
-    sketch = _empty_sketch().copy()
-    sketch.update_batch([value.to_bytes(4, "big") for value in distinct])
-    values = [int(value) for value in sketch.hashvalues]
+    lows = _lowest(distinct)
     bands = tuple(
-        f"{start:02d}-{zlib.crc32(repr(values[start : start + ROWS]).encode()):08x}"
+        f"{start:02d}-{zlib.crc32(repr(lows[start : start + ROWS]).encode()):08x}"
         for start in range(0, PERMUTATIONS, ROWS)
     )
     return Fingerprint(hashes=frozenset(distinct), bands=bands)
 
 
+def _lowest(distinct: Sequence[int]) -> list[int]:
+    """Return the MinHash of the values: for each permutation its lowest image.
+
+    The same as datasketch's scheme "affine32": SHA-1 to 32 bits, the finalizer of MurmurHash3, a · h + b modulo 2³²;
+    without a sketch object for each text, which costs three times as much as the arithmetic.
+    """
+    import numpy as np
+
+    hashed = b"".join(hashlib.sha1(value.to_bytes(4, "big"), usedforsecurity=False).digest()[:4] for value in distinct)
+    mixed = np.frombuffer(hashed, dtype="<u4")
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
+    mixed ^= mixed >> np.uint32(16)
+    factors, offsets = _permutations()
+    lows: list[int] = (factors * mixed[:, None] + offsets).min(axis=0).tolist()
+    return lows
+
+
 @cache
-def _empty_sketch() -> Any:
-    """Draw the permutations once: doing so anew costs more than the sketch."""
+def _permutations() -> Any:
+    """Draw the permutations once: factors and offsets, one of each for a permutation."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=PERMUTATIONS, seed=1)
+    return MinHash(num_perm=PERMUTATIONS, seed=1).permutations
 
 
 def jaccard(one: frozenset[T], other: frozenset[T]) -> float:

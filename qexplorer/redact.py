@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,12 +58,12 @@ class _Shadow:
     """The text as it reads to a person (folded, nothing invisible), with the original position of each character."""
 
     text: str
-    origin: tuple[int, ...]
+    origin: Sequence[int]
 
     @classmethod
     def of(cls, text: str) -> "_Shadow":
         if text.isascii():
-            return cls(text=text, origin=tuple(range(len(text))))
+            return cls(text=text, origin=range(len(text)))
         chars: list[str] = []
         origin: list[int] = []
         for i, char in enumerate(text):
@@ -82,10 +82,13 @@ def _shown(char: str) -> str:
 
 def _redact_once(text: str) -> str:
     shadow = _Shadow.of(text)
+    spans = _spans(shadow.text)
+    if not spans:
+        return text
     origin = (*shadow.origin, len(text))
     parts: list[str] = []
     done = 0
-    for span in _spans(shadow.text):
+    for span in spans:
         # The invisible characters after a contact go with it.
         start, end = origin[span.start], max(origin[span.end - 1] + 1, origin[span.end])
         parts += [text[done:start], span.replacement]
@@ -113,6 +116,9 @@ _EMAIL = re.compile(
 
 
 def _emails(text: str) -> Iterator[_Span]:
+    # All ways to write one have the sign or the word.
+    if "@" not in text and "at" not in text.lower():
+        return
     for match in _EMAIL.finditer(text):
         # "meet me at home.now" has an at and a dot, but neither is written as a sign or as a word for both.
         if "@" not in match.group() and "." in match.group(2) and not re.search(r"[(\[{]", match.group()):
@@ -144,6 +150,8 @@ _PROFILE = re.compile(r"/(?:add/|ti/p/|joinchat/|\+)?@?~?([A-Za-z0-9_.-]{3,32})/
 
 
 def _links(text: str) -> Iterator[_Span]:
+    if "." not in text:
+        return
     for pattern in (_ANY_LINK, _LINK):
         for match in pattern.finditer(text):
             yield _link(match)
@@ -206,6 +214,8 @@ _AT_HANDLE = re.compile(r"(?<![A-Za-z0-9._@])@\s?([A-Za-z][A-Za-z0-9_.]{2,31})")
 
 
 def _at_handles(text: str) -> Iterator[_Span]:
+    if "@" not in text:
+        return
     for match in _AT_HANDLE.finditer(text):
         value = match.group(1).rstrip("._")
         if " " in match.group() and not re.search(r"[\d_]", value):

@@ -59,6 +59,10 @@ class IndexSettings(Section):
     filters: tuple[dict[str, Any], ...] = ({"term": {"status": "active"}},)
 
 
+# Made once: it is asked for with every search, and frozen.
+_OUR_INDEX = IndexSettings()
+
+
 class SearchSettings(Section):
     """The OpenSearch cluster and how much of it may be used.
 
@@ -84,7 +88,7 @@ class SearchSettings(Section):
 
     def index(self, name: str) -> IndexSettings:
         """Return the settings of an index; one that is not named here is taken for one of ours."""
-        return self.indices.get(name, IndexSettings())
+        return self.indices.get(name, _OUR_INDEX)
 
 
 class ExploreSettings(Section):

@@ -11,6 +11,8 @@ from functools import lru_cache
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3005\u3007\u3041-\u309f\u30a1-\u30ff\U00020000-\U0003134f"
 _HAN_RUN = re.compile(f"[{_HAN}]+")
 _JOINERS = ".'-"
+# What the rules of `tokens` come to for ASCII text, which most text is: one scan where the general way takes ten.
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:(?:['-]|(?<=[0-9])\.(?=[0-9]))[a-z0-9]+)*")
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’ʼ`´", "'") | dict.fromkeys("‐‑‒–", "-"))
 
 
@@ -20,6 +22,13 @@ def tokens(text: str) -> tuple[str, ...]:
     A word is made of letters, marks and digits, with single hyphens and apostrophes inside it and dots
     between digits. Compatibility characters are folded (NFKC) and invisible ones dropped.
     """
+    if text.isascii():
+        return tuple(_ASCII_WORD.findall(text.lower().replace("`", "'")))
+    return _any_tokens(text)
+
+
+def _any_tokens(text: str) -> tuple[str, ...]:
+    """Split text of any script."""
     plain = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)
     return tuple(part for word in _plain_words(plain) for part in _by_script(word))
 
@@ -52,6 +61,8 @@ def _mapped(char: str) -> str:
 
 def _split_joiners(piece: str) -> str:
     """Put a space for each joiner that does not stand inside a word."""
+    if not any(joiner in piece for joiner in _JOINERS):
+        return piece
     chars = list(piece)
     for i, char in enumerate(chars):
         if char not in _JOINERS:
@@ -66,6 +77,8 @@ def _split_joiners(piece: str) -> str:
 
 def _trim(word: str) -> str:
     """Drop marks that stand before any letter."""
+    if word[:1].isalnum():
+        return word
     for i, char in enumerate(word):
         if unicodedata.category(char)[0] != "M":
             return word[i:]

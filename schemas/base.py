@@ -28,7 +28,7 @@ class Wire(WireValue):
 
     def to_bytes(self) -> bytes:
         """Return the record as compact JSON in UTF-8."""
-        return self.model_dump_json().encode()
+        return self.__pydantic_serializer__.to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes | str) -> Self:

@@ -1,4 +1,4 @@
-"""The Faust app: one agent that feeds the two stages of the handler and acknowledges in order."""
+"""The Faust app: one agent that feeds the stages of the handler and acknowledges in order."""
 
 import asyncio
 from typing import Any
@@ -7,9 +7,10 @@ import faust
 import structlog
 
 from qexplorer.settings import KafkaSettings, Settings
-from worker.batches import Batch, batches
-from worker.handler import Handler, Message, Prepared
+from worker.batches import Batch, PromptConsumer, batches
+from worker.handler import Handler
 from worker.kafka import ssl_context
+from worker.work import Found, Message, Prepared
 
 log = structlog.get_logger()
 
@@ -18,11 +19,15 @@ BATCHES_AHEAD = 2
 
 
 class Pipeline:
-    """Generates batch n + 1 while batch n is searched and delivered; acknowledges strictly in order."""
+    """Generates batch n + 2 while batch n + 1 is searched and batch n delivered; acknowledges strictly in order.
+
+    Searching and delivering wait for others most of their time, so side by side they take little longer than one.
+    """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._queue: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        self._prepared: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue(maxsize=1)
         self._pending = 0
         self.flags = 0
         self._idle = asyncio.Event()
@@ -39,13 +44,23 @@ class Pipeline:
         self._pending += 1
         self._idle.clear()
         prepared = await self._handler.prepare([_message(event) for event in batch.events])
-        await self._queue.put((batch, prepared))
+        await self._prepared.put((batch, prepared))
 
     async def finish_all(self) -> None:
-        """Run the second stage of batch after batch, for ever."""
+        """Run the later stages of batch after batch, for ever."""
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._search_all())
+            stages.create_task(self._deliver_all())
+
+    async def _search_all(self) -> None:
         while True:
-            batch, prepared = await self._queue.get()
-            await self._handler.finish(prepared)
+            batch, prepared = await self._prepared.get()
+            await self._found.put((batch, await self._handler.search(prepared)))
+
+    async def _deliver_all(self) -> None:
+        while True:
+            batch, found = await self._found.get()
+            await self._handler.deliver(found)
             stale = batch.ack()
             self.flags += len(batch.events)
             if stale:
@@ -98,6 +113,8 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         broker_session_timeout=12.0,
         worker_redirect_stdouts=False,
     )
+    transport: Any = app.transport
+    transport.Consumer = PromptConsumer
     topic = app.topic(
         kafka.topics.flags,
         key_type=bytes,

@@ -38,6 +38,16 @@ class Delivery:
         self._clock = clock
         self._claim_timeout_s = claim_timeout_s
 
+    def announce(self, answers: Sequence[Answer]) -> None:
+        """Let this process see what the answers claim and bank before that is written."""
+        self._discoveries.announce([claim for answer in answers for claim in answer.claims], self._clock.now())
+        self._bank.announce([entry for answer in answers for entry in answer.bank])
+
+    def withdraw(self, answers: Sequence[Answer]) -> None:
+        """Forget what was announced: it has been written, or never will be."""
+        self._discoveries.withdraw([claim for answer in answers for claim in answer.claims])
+        self._bank.withdraw([entry for answer in answers for entry in answer.bank])
+
     async def resume(self, seeds: Sequence[Seed]) -> dict[str, int]:
         """Publish what earlier attempts of the flags had claimed and not published; return how many by flag."""
         again = [seed.flag.flag_id for seed in seeds if seed.seen_before]
@@ -46,19 +56,23 @@ class Delivery:
         left = await self._discoveries.pending(again)
         suspects = [Suspect.from_bytes(record) for records in left.values() for record in records]
         if suspects:
-            await self._publisher.publish(self._records(suspects))
-            await self._discoveries.resumed([suspect.review_key for suspect in suspects], self._clock.now())
+            keys = [suspect.review_key for suspect in suspects]
+            await self._publisher.publish(
+                [self._record(key, suspect.to_bytes()) for key, suspect in zip(keys, suspects, strict=True)]
+            )
+            await self._discoveries.resumed(keys, self._clock.now())
         return {flag: len(records) for flag, records in left.items()}
 
     async def deliver(self, answers: Sequence[Answer], resumed: dict[str, int]) -> list[FlagResult]:
         """Deliver the answers of a batch, all of one step before the next; return the results as sent."""
         claims = {claim.item.review_key: claim for answer in answers for claim in answer.claims}
         granted = await self._discoveries.claim(list(claims.values()), self._clock.now(), self._claim_timeout_s)
-        mine = [[suspect for suspect in answer.suspects if suspect.review_key in granted] for answer in answers]
-        suspects = [suspect for row in mine for suspect in row]
-        if suspects:
-            await self._publisher.publish(self._records(suspects))
-            await self._discoveries.published([claims[suspect.review_key] for suspect in suspects], self._clock.now())
+        mine = [[claim for claim in answer.claims if claim.item.review_key in granted] for answer in answers]
+        # A suspect is sent as its claim holds it, so that a retry after a crash sends the same bytes.
+        sent = [claims[key] for key in dict.fromkeys(claim.item.review_key for row in mine for claim in row)]
+        if sent:
+            await self._publisher.publish([self._record(claim.item.review_key, claim.suspect) for claim in sent])
+            await self._discoveries.published(sent, self._clock.now())
         results = [
             _counted(answer.result, len(row) + resumed.get(answer.seed.flag.flag_id, 0))
             for answer, row in zip(answers, mine, strict=True)
@@ -79,11 +93,8 @@ class Delivery:
         )
         return results
 
-    def _records(self, suspects: Sequence[Suspect]) -> list[Record]:
-        return [
-            Record(self._topics.suspects, suspect.review_key.encode(), suspect.to_bytes(), (("type", b"Suspect"),))
-            for suspect in suspects
-        ]
+    def _record(self, key: str, suspect: bytes) -> Record:
+        return Record(self._topics.suspects, key.encode(), suspect, (("type", b"Suspect"),))
 
 
 def _counted(result: FlagResult, suspects: int) -> FlagResult:

@@ -1,4 +1,4 @@
-"""What happens to a micro-batch: decode → generate (`prepare`), then search → deliver (`finish`).
+"""What happens to a micro-batch: decode → generate (`prepare`), then `search`, then `deliver`.
 
 Poison is set aside as a dead letter, everything transient is retried in place: no exception leaves this module but a
 cancellation. Knows no Faust.
@@ -6,32 +6,32 @@ cancellation. Knows no Faust.
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import structlog
 
-from qexplorer.answer import Run
+from qexplorer.answer import Answer, Run
 from qexplorer.clock import Clock
 from qexplorer.errors import BadInputError, ModelUnavailableError, QExplorerError
 from qexplorer.explore import Explorer
-from qexplorer.llm.engine import EngineVersion, Prompt, Reply, Sampling
+from qexplorer.llm.engine import EngineVersion, Reply, Sampling
 from qexplorer.metrics import Metrics
 from qexplorer.policies import Policies, Policy
 from qexplorer.settings import Settings
 from qexplorer.steps import Seed
-from schemas import DeadLetter, DeadLetterReason, FlaggedListing, FlagResult, Position, QueryAudit
+from schemas import DeadLetter, DeadLetterReason, FlaggedListing, FlagResult, QueryAudit
 from worker.decode import Undecodable, decode
 from worker.delivery import Delivery
-from worker.inference import Done, Job, single
-from worker.kafka import Header, Publisher, Record
+from worker.inference import CANARY, Done, Job, single
+from worker.kafka import Publisher, Record
+from worker.work import Found, Message, Prepared, SetAside, Work
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 MOST_BACKOFF_S = 30.0
-CANARY = Prompt(instruction="Write search queries.", listing="bicycle", max_listing_tokens=8)
 DEAD_LETTER_HEADER = "qx-dead-letter"
 
 
@@ -42,43 +42,11 @@ class Inference(Protocol):
         """Return the replies; raises ModelUnavailableError when there are none to be had now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A message as it stands in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Header, ...] = ()
-
-    @property
-    def position(self) -> Position:
-        """Where it stands."""
-        return Position(topic=self.topic, partition=self.partition, offset=self.offset)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One flag on its way: its message, its seed, the model's reply and who gave it."""
-
-    message: Message
-    seed: Seed
-    reply: Reply | None
-    version: EngineVersion
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A micro-batch between the two stages."""
-
-    works: list[Work] = field(default_factory=list)
-    set_aside: list[tuple[Message, DeadLetterReason, str, str]] = field(default_factory=list)
-
-
 class Handler:
-    """Takes micro-batches through both stages. `finish` must be called in the order of `prepare`."""
+    """Takes micro-batches through its three stages, each of which must be called in the order of the one before.
+
+    One batch may be delivered while the next is searched and the one behind it is prepared.
+    """
 
     def __init__(
         self,
@@ -201,51 +169,78 @@ class Handler:
         done = await self._inference.generate(single(job, CANARY))
         return Done(replies=(Reply(error=reason),), version=done.version)
 
-    # Stage two
+    # Stages two and three
 
     async def finish(self, prepared: Prepared) -> None:
-        """Search, deliver and set aside; returns when all of the batch is safe."""
-        await self._finish(prepared.works)
-        await self._set_aside(prepared.set_aside)
+        """Search and deliver; returns when all of the batch is safe."""
+        await self.deliver(await self.search(prepared))
 
-    async def _finish(self, works: Sequence[Work]) -> None:
-        if not works:
-            return
+    async def search(self, prepared: Prepared) -> Found:
+        """Search for the flags of a batch; what they lead to is seen by the next batch before it is delivered."""
+        found = Found(set_aside=list(prepared.set_aside))
+        if prepared.works:
+            with self._metrics.timed("search"):
+                await self._search(prepared.works, found)
+        self._delivery.announce(found.answers)
+        return found
+
+    async def _search(self, works: Sequence[Work], found: Found) -> None:
         try:
-            await self._answer(works)
-        except Exception as error:  # the edge of the batch: one flag's bug must not stop the others
-            if len(works) > 1:
-                log.warning("batch failed, taking its flags one by one", flags=len(works), error=repr(error)[:300])
-                for work in works:
-                    await self._finish([work])
-                return
-            bad = isinstance(error, BadInputError)
-            reason = DeadLetterReason.SEARCH_REFUSED if bad else DeadLetterReason.UNEXPECTED
-            log.exception("flag set aside", trace_id=works[0].seed.trace_id)
-            await self._set_aside([(works[0].message, reason, "explore", f"{type(error).__name__}: {error}"[:500])])
-
-    async def _answer(self, works: Sequence[Work]) -> None:
-        seeds = [work.seed for work in works]
-        resumed = await self._persist("resume", lambda: self._delivery.resume(seeds))
-        with self._metrics.timed("search"):
             answers = await self._persist(
                 "search",
                 lambda: self._explorer.explore(
-                    seeds, [work.reply for work in works], [work.version for work in works], self._run
+                    [work.seed for work in works],
+                    [work.reply for work in works],
+                    [work.version for work in works],
+                    self._run,
                 ),
             )
-        refused = [
+        except Exception as error:  # noqa: BLE001 - the edge of the batch: one flag's bug must not stop the others
+            if len(works) == 1:
+                found.set_aside.append(_broken(works[0], error))
+                return
+            log.warning("batch failed, taking its flags one by one", flags=len(works), error=repr(error)[:300])
+            found.one_by_one = True
+            for work in works:
+                await self._search([work], found)
+            return
+        found.answered += zip(works, answers, strict=True)
+
+    async def deliver(self, found: Found) -> None:
+        """Deliver and set aside; returns when all of the batch is safe."""
+        try:
+            for group in [[pair] for pair in found.answered] if found.one_by_one else [found.answered]:
+                await self._deliver(group, found.set_aside)
+        finally:
+            self._delivery.withdraw(found.answers)
+        await self._set_aside(found.set_aside)
+
+    async def _deliver(self, pairs: Sequence[tuple[Work, Answer]], set_aside: list[SetAside]) -> None:
+        if not pairs:
+            return
+        good = [answer for _, answer in pairs if not answer.refused]
+        try:
+            resumed = await self._persist("resume", lambda: self._delivery.resume([work.seed for work, _ in pairs]))
+            with self._metrics.timed("deliver"):
+                results = await self._persist("deliver", lambda: self._delivery.deliver(good, resumed))
+        except Exception as error:  # noqa: BLE001 - the same edge: what breaks here is one flag's records
+            if len(pairs) == 1:
+                set_aside.append(_broken(pairs[0][0], error))
+                return
+            log.warning("batch failed, taking its flags one by one", flags=len(pairs), error=repr(error)[:300])
+            for pair in pairs:
+                await self._deliver([pair], set_aside)
+            return
+        set_aside += [
             (work.message, DeadLetterReason.SEARCH_REFUSED, "search", answer.refused)
-            for work, answer in zip(works, answers, strict=True)
+            for work, answer in pairs
             if answer.refused
         ]
-        good = [answer for answer in answers if not answer.refused]
-        with self._metrics.timed("deliver"):
-            results = await self._persist("deliver", lambda: self._delivery.deliver(good, resumed))
-        await self._set_aside(refused)
         self._count(results, [audit for answer in good for audit in answer.audits])
+        for result in results:
+            _say(result)
 
-    async def _set_aside(self, letters: Sequence[tuple[Message, DeadLetterReason, str, str]]) -> None:
+    async def _set_aside(self, letters: Sequence[SetAside]) -> None:
         if not letters:
             return
         records = [self._letter(*letter) for letter in letters]
@@ -298,16 +293,39 @@ class Handler:
 
     def _count(self, results: Sequence[FlagResult], audits: Sequence[QueryAudit]) -> None:
         metrics = self._metrics
-        for result in results:
-            metrics.flags.labels(result.policy, result.outcome.value).inc()
-            metrics.suspects.labels(result.policy).inc(result.suspects)
-            metrics.searches.labels(result.policy).inc(result.searches)
-            metrics.searches_saved.inc(result.searches_saved)
-            metrics.tokens.labels("prompt").inc(result.prompt_tokens)
-            metrics.tokens.labels("completion").inc(result.completion_tokens)
-            metrics.unparseable.inc(result.unparseable)
-        for audit in audits:
-            metrics.candidates.labels(audit.query.source.value, audit.fate.value).inc()
+        for (policy, outcome), flags in Counter((result.policy, result.outcome.value) for result in results).items():
+            metrics.flags.labels(policy, outcome).inc(flags)
+        for policy in {result.policy for result in results}:
+            of_policy = [result for result in results if result.policy == policy]
+            metrics.suspects.labels(policy).inc(sum(result.suspects for result in of_policy))
+            metrics.searches.labels(policy).inc(sum(result.searches for result in of_policy))
+        metrics.searches_saved.inc(sum(result.searches_saved for result in results))
+        metrics.tokens.labels("prompt").inc(sum(result.prompt_tokens for result in results))
+        metrics.tokens.labels("completion").inc(sum(result.completion_tokens for result in results))
+        metrics.unparseable.inc(sum(result.unparseable for result in results))
+        for (source, fate), count in Counter((a.query.source.value, a.fate.value) for a in audits).items():
+            metrics.candidates.labels(source, fate).inc(count)
+
+
+def _broken(work: Work, error: Exception) -> SetAside:
+    bad = isinstance(error, BadInputError)
+    reason = DeadLetterReason.SEARCH_REFUSED if bad else DeadLetterReason.UNEXPECTED
+    log.error("flag set aside", trace_id=work.seed.trace_id, exc_info=error)
+    return work.message, reason, "explore", f"{type(error).__name__}: {error}"[:500]
+
+
+def _say(result: FlagResult) -> None:
+    """Log one flag's answer; never a word of its listing."""
+    log.info(
+        "flag answered",
+        trace_id=result.trace_id,
+        flag_id=result.flag_id,
+        policy=result.policy,
+        outcome=result.outcome.value,
+        suspects=result.suspects,
+        searches=result.searches,
+        ms=round(result.ms),
+    )
 
 
 def _sampling_seed(seeds: Sequence[Seed]) -> int:

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 TICK_S = 1.0
 GRACE_S = 5.0
+# A harmless prompt: an engine that does not answer this one answers none.
+CANARY = Prompt(instruction="Write search queries.", listing="bicycle", max_listing_tokens=8)
 START_S = 600.0
 
 
@@ -114,21 +116,22 @@ class InferenceProcess:
         await asyncio.to_thread(self._process.start)
         theirs.close()
         self._pipe = ours
-        answer = await self._receive(START_S)
+        answer = await asyncio.to_thread(self._wait, START_S)
         if isinstance(answer, QExplorerError):
             await asyncio.to_thread(self._kill)
             raise answer
 
     async def _exchange(self, job: Job, within_s: float) -> Any:
         assert self._pipe is not None  # noqa: S101 - started above
-        try:
-            await asyncio.to_thread(self._pipe.send, job)
-        except (BrokenPipeError, OSError) as error:
-            raise ModelUnavailableError("the inference process died") from error
-        return await self._receive(within_s)
+        return await asyncio.to_thread(self._send_and_wait, self._pipe, job, within_s)
 
-    async def _receive(self, within_s: float) -> Any:
-        return await asyncio.to_thread(self._wait, within_s)
+    def _send_and_wait(self, pipe: Connection, job: Job, within_s: float) -> Any:
+        # One hop to a thread for both: a hop waits for its turn behind all that the loop has to do.
+        try:
+            pipe.send(job)
+        except OSError as error:
+            raise ModelUnavailableError("the inference process died") from error
+        return self._wait(within_s)
 
     def _wait(self, within_s: float) -> Any:
         assert self._pipe is not None  # noqa: S101 - started above
@@ -164,6 +167,8 @@ def _serve(pipe: Connection, tick: Any, engines: Mapping[str, EngineSettings], w
     try:
         for engine, adapter in warm:
             opened[engine, adapter] = _open(engines, engine, adapter)
+            # The first answer sets libraries up and takes longer than all others: no flag should wait for it.
+            opened[engine, adapter].generate([CANARY], Sampling(max_new_tokens=2), deadline_s=START_S)
         pipe.send("ready")
     except QExplorerError as error:
         pipe.send(error)

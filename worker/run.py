@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,8 +55,20 @@ async def run_worker(settings: Settings) -> int:
         limiter = SearchLimiter(settings.search.max_qps, clock)
         search.overloaded = limiter.back_off
         handler = _handler(settings, policies, search, publisher, inference, limiter=limiter, metrics=metrics)
+        _spare_collector()
         log.info("ready to consume", health_port=port, policies=len(policies.policies))
         return await _consume(settings, handler, pulse, metrics, limiter, inference, partitions)
+
+
+def _spare_collector() -> None:
+    """Keep Python's cycle collector from walking what stays for ever: libraries, models, connections.
+
+    By its defaults it walks all of them after every few hundred new objects that outlive a batch, a fifth of the
+    worker's time. What the worker makes has few cycles, so collecting it less often costs no memory to speak of.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _handler(

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Self
@@ -17,6 +17,10 @@ from qexplorer.redact import redact
 
 _CHARS_PER_TOKEN = 8
 _DANGEROUS = str.maketrans(dict.fromkeys("<>|[]{}`\\", " "))
+# What the general way of `safe_text` does to ASCII text, as one table.
+_ASCII = str.maketrans(
+    {chr(code): " " if chr(code).isspace() else None for code in (*range(32), 127)} | dict.fromkeys("<>|[]{}`\\", " ")
+)
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 
 
@@ -49,11 +53,16 @@ class PromptTemplate(BaseModel):
                 raise ValueError(f"the fence {fence!r} is not of the form <name> or </name>, or is a placeholder")
         return self
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name the template by its id and 12 hex digits of its content's hash."""
         digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
         return f"{self.id}@{digest[:12]}"
+
+    @cached_property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """The examples as they are sent: the same for every prompt, so made once."""
+        return tuple((_fenced(self, safe_text(each.listing)), each.reply) for each in self.examples)
 
 
 @cache
@@ -83,19 +92,17 @@ def render(template: PromptTemplate, *, title: str, description: str, kind: str,
     limit = template.max_listing_tokens * _CHARS_PER_TOKEN
     listing = safe_text(f"{title[:limit]}\n{description[:limit]}")[:limit]
     known_locale = locale if _LOCALE.fullmatch(locale) else "unknown"
-    instruction = template.instruction.replace("{kind}", safe_text(kind)[:64] or "unknown")
     return Prompt(
-        instruction=instruction.replace("{locale}", known_locale),
-        examples=_examples(template),
+        instruction=_instruction(template.instruction, kind, known_locale),
+        examples=template.turns,
         listing=_fenced(template, listing),
         max_listing_tokens=template.max_listing_tokens,
     )
 
 
-@cache
-def _examples(template: PromptTemplate) -> tuple[tuple[str, str], ...]:
-    """Return a template's examples as they are sent: the same for every prompt, so made once."""
-    return tuple((_fenced(template, safe_text(each.listing)), each.reply) for each in template.examples)
+@lru_cache(maxsize=256)
+def _instruction(template: str, kind: str, locale: str) -> str:
+    return template.replace("{kind}", safe_text(kind)[:64] or "unknown").replace("{locale}", locale)
 
 
 def safe_text(text: str) -> str:
@@ -104,13 +111,20 @@ def safe_text(text: str) -> str:
     No chat token or fence can be left: all that are known need one of the characters that are taken out. The
     only angle brackets in the result are those of the placeholders <phone>, <email> and <handle>.
     """
-    folded = unicodedata.normalize("NFKC", text)
-    seen = "".join(" " if char.isspace() else char for char in folded if char.isspace() or _is_visible(char))
-    return " ".join(redact(seen.translate(_DANGEROUS)).split())
+    plain = text.translate(_ASCII) if text.isascii() else _visible(text)
+    return " ".join(redact(plain).split())
 
 
-def _is_visible(char: str) -> bool:
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+def _visible(text: str) -> str:
+    """Fold text of any script, and take out what is not seen and what is dangerous."""
+    return "".join(map(_seen, unicodedata.normalize("NFKC", text))).translate(_DANGEROUS)
+
+
+@lru_cache(maxsize=8192)
+def _seen(char: str) -> str:
+    if char.isspace():
+        return " "
+    return "" if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn"} else char
 
 
 def _fenced(template: PromptTemplate, line: str) -> str:

@@ -2,7 +2,11 @@
 
 import random
 
-from qexplorer.near_duplicates import Group, fingerprint, jaccard, terms
+from datasketch import MinHash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qexplorer.near_duplicates import PERMUTATIONS, Group, _lowest, fingerprint, jaccard, terms
 
 
 def test_jaccard_by_hand() -> None:
@@ -38,3 +42,11 @@ def test_an_empty_text_is_like_nothing() -> None:
     mark = fingerprint("")
     group.add("a", mark.hashes, mark.bands)
     assert group.like(fingerprint("")) is None
+
+
+@given(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=256))
+def test_the_sketch_is_that_of_the_library(values: set[int]) -> None:
+    """The arithmetic written out here gives datasketch's MinHash, value by value."""
+    sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
+    sketch.update_batch([value.to_bytes(4, "big") for value in values])
+    assert _lowest(sorted(values)) == [int(value) for value in sketch.hashvalues]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qexplorer.words import count_words, is_han, tokens
+from qexplorer.words import _any_tokens, count_words, is_han, tokens
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,9 @@ def test_tokens_are_stable(text: str) -> None:
     """Splitting the joined words again gives the same words."""
     words = tokens(text)
     assert tokens(" ".join(words)) == words
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)) | st.from_regex(r"[a-z0-9.'`\-_ ]{0,20}", fullmatch=True))
+def test_ascii_text_is_split_as_any_other(text: str) -> None:
+    """The short way for ASCII text gives what the general way gives."""
+    assert tokens(text) == _any_tokens(text)

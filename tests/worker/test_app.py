@@ -1,11 +1,11 @@
-"""The pipeline between Faust and the handler: two stages, strict order, nothing acknowledged early."""
+"""The pipeline between Faust and the handler: three stages, strict order, nothing acknowledged early."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from worker.app import Pipeline
-from worker.handler import Message
+from worker.work import Message
 
 
 class Steps:
@@ -15,6 +15,7 @@ class Steps:
         self.events: list[str] = []
         self.may_prepare: dict[int, asyncio.Event] = {}
         self.may_finish: dict[int, asyncio.Event] = {}
+        self.may_deliver: dict[int, asyncio.Event] = {}
 
     def gate(self, gates: dict[int, asyncio.Event], number: int) -> asyncio.Event:
         """Return the event that holds a batch at a stage."""
@@ -27,15 +28,22 @@ class Steps:
         await self.gate(self.may_prepare, number).wait()
         return number
 
-    async def finish(self, prepared: Any) -> None:
+    async def search(self, prepared: Any) -> Any:
         """Hold until released."""
         self.events.append(f"finish {prepared}")
         await self.gate(self.may_finish, prepared).wait()
+        return prepared
+
+    async def deliver(self, found: Any) -> None:
+        """Hold until released."""
+        self.events.append(f"deliver {found}")
+        await self.gate(self.may_deliver, found).wait()
 
     def release(self, number: int) -> None:
-        """Let a batch through both stages."""
+        """Let a batch through all stages."""
         self.gate(self.may_prepare, number).set()
         self.gate(self.may_finish, number).set()
+        self.gate(self.may_deliver, number).set()
 
 
 class OneBatch:
@@ -148,4 +156,24 @@ async def test_a_batch_of_partitions_that_have_moved_is_not_started() -> None:
     pipeline, finishing = await started(steps)
     await pipeline.submit(batch(steps, 0, stale=True))
     assert steps.events == []
+    finishing.cancel()
+
+
+async def test_the_next_batch_is_searched_while_one_is_delivered() -> None:
+    """Batch 1 is searched before batch 0 is delivered, and delivered and acknowledged behind it."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    for number in range(2):
+        steps.gate(steps.may_prepare, number).set()
+        steps.gate(steps.may_finish, number).set()
+    await pipeline.submit(batch(steps, 0))
+    await pipeline.submit(batch(steps, 1))
+    await until(steps, "finish 1")
+    await until(steps, "deliver 0")
+    assert "deliver 1" not in steps.events
+    steps.gate(steps.may_deliver, 1).set()
+    steps.gate(steps.may_deliver, 0).set()
+    await until(steps, "ack 1")
+    last = [event for event in steps.events if event.startswith(("deliver", "ack"))]
+    assert last == ["deliver 0", "ack 0", "deliver 1", "ack 1"]
     finishing.cancel()

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from qexplorer.bank import QueryBank
 from qexplorer.discoveries import Discoveries
@@ -26,8 +27,9 @@ from qexplorer.settings import Settings
 from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
 from schemas import DeadLetter, DeadLetterReason, FlagOutcome, FlagResult, Suspect
 from worker.delivery import Delivery
-from worker.handler import CANARY, Handler, Message
-from worker.inference import Done, Job
+from worker.handler import Handler
+from worker.inference import CANARY, Done, Job
+from worker.work import Message
 
 VERSION = EngineVersion(model="m@1")
 
@@ -299,3 +301,46 @@ async def test_bad_input_is_not_waited_for() -> None:
     await bench.run(sent("a1"))
     assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
     assert bench.clock.slept == []
+
+
+def messages(*values: bytes) -> list[Message]:
+    return [
+        Message(topic="flagged-listings", partition=0, offset=n, key=b"k", value=value)
+        for n, value in enumerate(values)
+    ]
+
+
+async def test_each_answered_flag_has_one_line_in_the_log() -> None:
+    """The line says who, what and how long, and no word of the listing."""
+    bench = Bench()
+    with capture_logs() as lines:
+        await bench.run(sent("a1", "secretive words"), sent("c3"))
+    said = [line for line in lines if line["event"] == "flag answered"]
+    assert [line["flag_id"] for line in said] == ["flag-a1", "flag-c3"]
+    assert set(said[0]) == {
+        "event", "log_level", "trace_id", "flag_id", "policy", "outcome", "suspects", "searches", "ms",
+    }  # fmt: skip
+    assert (said[0]["outcome"], said[0]["suspects"], said[0]["log_level"]) == ("suspects", 1, "info")
+    assert "secretive" not in repr(lines)
+
+
+async def test_what_is_found_is_known_to_the_next_batch_before_it_is_delivered() -> None:
+    """A batch that is searched while the one before it is delivered shows nothing twice and repeats no query."""
+    bench = Bench()
+    first = await bench.handler.search(await bench.handler.prepare(messages(sent("a1"))))
+    searches = len(bench.searcher.history)
+    second = await bench.handler.search(await bench.handler.prepare(messages(sent("c3"))))
+    assert len(bench.searcher.history) == searches
+    await bench.handler.deliver(first)
+    await bench.handler.deliver(second)
+    assert len(bench.publisher.on("suspect-items")) == 1
+    assert bench.results["flag-c3"].reason == "all its queries have run before"
+
+
+async def test_an_announcement_ends_with_the_delivery() -> None:
+    """What was announced and could not be delivered is free again for the next flag."""
+    bench = Bench()
+    first = await bench.handler.search(await bench.handler.prepare(messages(sent("a1"))))
+    bench.handler._delivery.withdraw(first.answers)
+    await bench.run(sent("c3"))
+    assert bench.results["flag-c3"].suspects == 1

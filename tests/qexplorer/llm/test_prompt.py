@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.parse import parse_reply
-from qexplorer.llm.prompt import PromptTemplate, load_template, render, safe_text
+from qexplorer.llm.prompt import _ASCII, PromptTemplate, _visible, load_template, render, safe_text
 
 
 def _template(**changes: object) -> PromptTemplate:
@@ -131,3 +131,9 @@ def test_weak_fences_are_refused(fence: str) -> None:
     """A fence that a listing could write is no fence."""
     with pytest.raises(ValidationError, match="fence"):
         _template(fence_open=fence)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_ascii_text_is_cleaned_as_any_other(text: str) -> None:
+    """The table for ASCII text gives what the general way gives."""
+    assert text.translate(_ASCII) == _visible(text)
