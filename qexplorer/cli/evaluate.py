@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from qexplorer.settings import Settings
 
 Judged = Literal["dev", "test"]
+Unit = Literal["cluster", "campaign"]
 LOADS = (1, 3, 6, 12)
-DEFAULT = "whole_text own_spans own_spans_by_triage nearest_spans nearest_spans_by_triage".split()
+DEFAULT = """
+whole_text own_spans own_spans_by_triage nearest_spans nearest_spans_by_triage tfidf significant_text
+""".split()
 
 
 def evaluate(
@@ -30,7 +33,7 @@ def evaluate(
     ] = None,
     part: Annotated[Judged, typer.Option(help="dev, or test with --release.")] = "dev",
     release: Annotated[str, typer.Option(help="Opens the test part; the name is written into the results.")] = "",
-    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. `none` for none.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. `none`, or `all`.")] = None,
     extractor: Annotated[
         list[str] | None, typer.Option(help="NAME=MODEL[,ADAPTER[,PROMPT]]; empty parts are defaults. May be repeated.")
     ] = None,
@@ -39,6 +42,9 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0.01, help="Temperature of the samples.")] = 1.0,
     groups: Annotated[int, typer.Option(min=0, help="Groups of seeds at most; 0 for all.")] = 0,
     group_size: Annotated[int, typer.Option(min=1, help="Seeds a group.")] = 20,
+    unit: Annotated[
+        Unit, typer.Option("--seeds-by", help="One seed a cluster, or a campaign where there are few clusters.")
+    ] = "cluster",
     reviews: Annotated[int, typer.Option(min=1, help="Reviews after each seed.")] = 10,
     triage: Annotated[bool, typer.Option(help="Have a triage order the pool.")] = True,
     both: Annotated[bool, typer.Option("--both", help="Run with a triage and without.")] = False,
@@ -46,12 +52,14 @@ def evaluate(
         list[str] | None, typer.Option(help="A kind that training lacks: only its seeds are judged. May be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the groups, the triage and the samples.")] = 0,
+    human: Annotated[Path | None, typer.Option(help="CSV of people's queries, for the method `human`.")] = None,
     work: Annotated[Path | None, typer.Option(help="Folder of what is kept between runs: triages.")] = None,
     config: Config = None,
     opensearch: OpenSearchUrl = None,
 ) -> None:
     """Judge methods on corpora and write tables, curves and what they cost."""
     from qexplorer.evaluation.case import CaseSettings
+    from qexplorer.evaluation.methods.human import read_human
     from qexplorer.evaluation.results import require_new
     from qexplorer.evaluation.run import Plan
     from qexplorer.paths import cache_dir
@@ -63,12 +71,15 @@ def evaluate(
     require_new(out)
     settings = settings_of(config, opensearch)
     plan = Plan(
-        case=CaseSettings(part=part, group_size=group_size, groups=groups, held_out=bool(held_out), seed=seed),
-        methods=tuple(name for name in method or DEFAULT if name != "none"),
+        case=CaseSettings(
+            part=part, group_size=group_size, groups=groups, unit=unit, held_out=bool(held_out), seed=seed
+        ),
+        methods=_methods(method or DEFAULT),
         extractors=_extractors(settings, extractor or (), samples=samples, temperature=temperature, seed=seed),
         loads=tuple(searches or LOADS),
         triage=(True, False) if both else (triage,),
         reviews=reviews,
+        human=read_human(human) if human else {},
         work=work or cache_dir() / "evaluation",
     )
     opened = _corpora(corpora, source or (), held_out or (), seed)
@@ -121,6 +132,12 @@ def compare(
         found = compare_folders(read_results(Path(one)), read_results(Path(other)), method or ())
     for comparison in found:
         typer.echo(sentence(comparison))
+
+
+def _methods(names: Sequence[str]) -> tuple[str, ...]:
+    from qexplorer.evaluation.methods import METHODS
+
+    return tuple(METHODS) if "all" in names else tuple(name for name in names if name != "none")
 
 
 def _extractors(

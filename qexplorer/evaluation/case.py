@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from qexplorer.clock import Clock
 from qexplorer.corpus import NEAR, Corpus, Item, Part
@@ -17,6 +18,7 @@ from qexplorer.search.load import load_listings
 from qexplorer.triage import Triage, open_triage, train_triage
 from schemas import Listing
 
+Unit = Literal["cluster", "campaign"]
 MOST_UNLABELLED = 4_000
 
 
@@ -106,13 +108,15 @@ class Case:
 class CaseSettings:
     """What of a corpus is judged, and with which seeds.
 
-    `groups` is how many groups of `group_size` seeds at most, 0 for as many as there are; `held_out` keeps only seeds
+    `groups` is how many groups of `group_size` seeds at most, 0 for as many as there are; `unit` is what gives one
+    seed: a cluster, or a campaign where a corpus has few sellers with many campaigns each; `held_out` keeps only seeds
     of kinds that the training part lacks.
     """
 
     part: Part = "dev"
     group_size: int = 20
     groups: int = 0
+    unit: Unit = "cluster"
     triage: bool = True
     held_out: bool = False
     seed: int = 0
@@ -128,7 +132,9 @@ def make_case(
     """
     known = corpus.of("train")
     flags = tuple(Seed.of(item.listing, item.kind) for item in known)
-    triage = _triage(corpus, flags, settings, folder) if settings.triage else None
+    others = random.Random(settings.seed).sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
+    sample = tuple(normalise(listing.text) for listing in others)
+    triage = _triage(corpus.name, flags, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
     postings: dict[str, list[int]] = {}
     for place, flag in enumerate(flags):
@@ -140,7 +146,7 @@ def make_case(
         part=settings.part,
         index=f"evaluate-{corpus.digest}-{settings.part}",
         documents=Documents(listings or indexed(corpus, settings.part), judged, triage),
-        knowledge=Knowledge(flags=flags, triage=triage),
+        knowledge=Knowledge(flags=flags, triage=triage, sample=sample),
         groups=make_groups(corpus.name, judged, settings),
         campaigns=frozenset(item.campaign for item in judged),
         postings={word: tuple(places) for word, places in postings.items()},
@@ -168,16 +174,16 @@ async def fill(client: OpenSearchClient, index: str, listings: Sequence[Listing]
 def make_groups(name: str, items: Sequence[Item], settings: CaseSettings) -> tuple[tuple[Judged, ...], ...]:
     """Return disjoint groups with one seed a cluster; the kinds are spread evenly and come in turn within a group."""
     draw = random.Random(settings.seed)
-    clusters: dict[str, list[Item]] = {}
+    units: dict[str, list[Item]] = {}
     for item in items:
         if item.held_out or not settings.held_out:
-            clusters.setdefault(item.cluster, []).append(item)
-    chosen = [draw.choice(members) for _, members in sorted(clusters.items())]
+            units.setdefault(item.cluster if settings.unit == "cluster" else item.campaign, []).append(item)
+    chosen = [draw.choice(members) for _, members in sorted(units.items())]
     draw.shuffle(chosen)
     count = len(chosen) // settings.group_size
     if count == 0:
         raise BadInputError(
-            f"{name} has {len(chosen)} clusters to take seeds from in the part {settings.part}",
+            f"{name} has {len(chosen)} {settings.unit}s to take seeds from in the part {settings.part}",
             remedy=f"At least {settings.group_size} are needed for one group: make it smaller or give more rows",
         )
     chosen = sorted(chosen, key=lambda item: item.kind)
@@ -195,14 +201,11 @@ def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
     return tuple(Judged(seed=Seed.of(item.listing, item.kind), item=item) for _, _, item in turns)
 
 
-def _triage(corpus: Corpus, flags: Sequence[Seed], settings: CaseSettings, folder: Path) -> Triage | None:
-    """Train on the known flags against a sample of the others; the same corpus and seed give the same file."""
-    draw = random.Random(settings.seed)
-    others = draw.sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
+def _triage(name: str, flags: Sequence[Seed], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
+    """Train on the known flags against the sample; the same texts and seed are trained on once."""
     flagged = [flag.normalised for flag in flags]
-    unlabelled = [normalise(listing.text) for listing in others]
-    digest = hashlib.sha256("\0".join([*flagged, "", *unlabelled]).encode()).hexdigest()[:16]
-    path = folder / f"triage-{corpus.name}-{digest}-{settings.seed}.safetensors"
+    digest = hashlib.sha256("\0".join([*flagged, "", *sample]).encode()).hexdigest()[:16]
+    path = folder / f"triage-{name}-{digest}-{seed}.safetensors"
     if not path.exists():
-        train_triage(flagged, unlabelled, path, seed=settings.seed)
+        train_triage(flagged, sample, path, seed=seed)
     return open_triage(path)

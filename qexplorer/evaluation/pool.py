@@ -132,7 +132,7 @@ async def explore_group(
         ),
         verdicts=tuple(reviewer.finds),
         campaigns=count_campaigns(case, group, pool.entered),
-        kinds=_kinds(case, found),
+        kinds=kinds_of(case, found),
     )
 
 
@@ -148,17 +148,18 @@ def all_seeds(case: Case) -> list[Seed]:
     return [judged.seed for group in case.groups for judged in group]
 
 
-def _check(method: Method, answers: Sequence[Answer], spent: Spent) -> None:
-    """Refuse hits that no search of this seed has fetched."""
-    executed = {id(answer) for answer in spent.answers}
-    if any(id(answer) not in executed for answer in answers):
-        raise AssertionError(f"{method.name} returned an answer that its budget did not run")
-
-
-def _kinds(case: Case, places: Sequence[int]) -> dict[str, int]:
+def kinds_of(case: Case, places: Sequence[int]) -> dict[str, int]:
+    """Return how many of the listings are of each kind."""
     kinds: dict[str, int] = {}
     for place in places:
         item = case.documents.label(place)
         if item is not None:
             kinds[item.kind] = kinds.get(item.kind, 0) + 1
     return dict(sorted(kinds.items()))
+
+
+def _check(method: Method, answers: Sequence[Answer], spent: Spent) -> None:
+    """Refuse hits that no search of this seed has fetched."""
+    executed = {id(answer) for answer in spent.answers}
+    if any(id(answer) not in executed for answer in answers):
+        raise AssertionError(f"{method.name} returned an answer that its budget did not run")

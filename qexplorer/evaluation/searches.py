@@ -1,9 +1,11 @@
 """The judged index behind a budget; an answer is kept, so that a second method or load need not ask again."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from qexplorer.errors import SearchUnavailableError
+from qexplorer.errors import ConfigError, SearchUnavailableError
 from qexplorer.evaluation.budget import Answer, Ask, Found
 from qexplorer.evaluation.case import Documents
 from qexplorer.normalise import normalise
@@ -12,11 +14,19 @@ from qexplorer.search.backend import Searcher, SearchProblem, SearchRequest
 BATCH = 100
 
 
+class Also(Protocol):
+    """Runs the searches that the system itself never makes."""
+
+    async def find(self, index: str, ask: Ask) -> tuple[list[int], int]:
+        """Return the places of the best listings, and how many there are."""
+
+
 class Searches:
     """Runs the queries of all methods over one index. What is kept here changes no budget."""
 
-    def __init__(self, searcher: Searcher, index: str, documents: Documents) -> None:
+    def __init__(self, searcher: Searcher, index: str, documents: Documents, *, also: Also | None = None) -> None:
         self._searcher = searcher
+        self._also = also
         self._index = index
         self._documents = documents
         self._kept: dict[Ask, Answer] = {}
@@ -28,8 +38,12 @@ class Searches:
         """
         named = [replace(ask, source="") for ask in asks]
         new = [ask for ask in dict.fromkeys(named) if ask not in self._kept]
-        for start in range(0, len(new), BATCH):
-            await self._search(new[start : start + BATCH])
+        plain = [ask for ask in new if not ask.terms and not ask.nearest]
+        for start in range(0, len(plain), BATCH):
+            await self._search(plain[start : start + BATCH])
+        for ask in new:
+            if ask not in self._kept:
+                self._kept[ask] = await self._find(ask)
         return [replace(self._kept[name], ask=ask) for name, ask in zip(named, asks, strict=True)]
 
     async def _search(self, asks: Sequence[Ask]) -> None:
@@ -48,9 +62,18 @@ class Searches:
             if result.problem is SearchProblem.UNAVAILABLE:
                 raise SearchUnavailableError(f"a search failed: {result.reason}", remedy="Run it again")
             places = [self._documents.place(hit.listing_id) for hit in result.hits]
-            scores = self._documents.scores(places)
-            hits = tuple(
-                Found(place=place, text=self._documents.text(place), score=score)
-                for place, score in zip(places, scores, strict=True)
-            )
-            self._kept[ask] = Answer(ask=ask, hits=hits, total=result.total, took_ms=result.took_ms)
+            self._kept[ask] = Answer(ask=ask, hits=self._found(places), total=result.total, took_ms=result.took_ms)
+
+    async def _find(self, ask: Ask) -> Answer:
+        if self._also is None:
+            raise ConfigError(f"the index has no search for {ask.source}", remedy="Leave the method out")
+        began = time.monotonic()
+        places, total = await self._also.find(self._index, ask)
+        return Answer(ask=ask, hits=self._found(places), total=total, took_ms=(time.monotonic() - began) * 1000)
+
+    def _found(self, places: Sequence[int]) -> tuple[Found, ...]:
+        scores = self._documents.scores(places)
+        return tuple(
+            Found(place=place, text=self._documents.text(place), score=score)
+            for place, score in zip(places, scores, strict=True)
+        )

@@ -42,10 +42,14 @@ class Seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """What is known before the first seed: flags of the training part (as seeds) and a triage trained on them."""
+    """What is known before the first seed: flags of the training part (as seeds) and a triage trained on them.
+
+    `sample` are the normalised texts of random listings, of which nothing is known.
+    """
 
     flags: tuple[Seed, ...]
     triage: Triage | None
+    sample: tuple[str, ...] = ()
 
     def weigh(self, queries: Sequence[str]) -> list[float] | None:
         """Return what triage says of each query's words; None without a triage."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from qexplorer.corpus import Corpus, make_corpus
-from qexplorer.evaluation.budget import Answer, Budget
-from qexplorer.evaluation.case import Case, CaseSettings, indexed, make_case
+from qexplorer.evaluation.budget import Answer, Ask, Budget
+from qexplorer.evaluation.case import Case, CaseSettings, Documents, indexed, make_case
 from qexplorer.evaluation.methods.base import Listed
 from qexplorer.evaluation.searches import Searches
-from qexplorer.evaluation.seeds import Knowledge, Seed
+from qexplorer.evaluation.seeds import Seed
 from qexplorer.rows import Row
 from qexplorer.testing import MemorySearcher, WordTriage
 
@@ -34,10 +34,27 @@ def small_case(corpus: Corpus | None = None, *, group_size: int = 3, triage: boo
     case = make_case(corpus, CaseSettings(group_size=group_size, triage=False), Path())
     words = WordTriage(frozenset(GOODS))
     documents = type(case.documents)(indexed(corpus, "dev"), corpus.of("dev"), words if triage else None)
-    known = Knowledge(flags=case.knowledge.flags, triage=words if triage else None)
+    known = replace(case.knowledge, triage=words if triage else None)
     case = replace(case, documents=documents, knowledge=known)
     searcher = MemorySearcher(listings={case.index: indexed(corpus, "dev")})
-    return case, Searches(searcher, case.index, case.documents)
+    return case, Searches(searcher, case.index, case.documents, also=InMemory(case.documents))
+
+
+class InMemory:
+    """Weighted searches over documents in memory: the score is the weight of the words that a document has."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def find(self, index: str, ask: Ask) -> tuple[list[int], int]:
+        """Return the places found, best first, and how many there are."""
+        del index
+        scored = [
+            (-sum(weight for term, weight in ask.terms if term in self._documents.words(place)), place)
+            for place in range(len(self._documents))
+        ]
+        found = [place for score, place in sorted(scored) if score < 0]
+        return found[: ask.hits], len(found)
 
 
 class Scripted(Listed):
@@ -51,8 +68,6 @@ class Scripted(Listed):
 
     async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
         """Run the first queries that have not run."""
-        from qexplorer.evaluation.budget import Ask
-
         self.saw.append((seed, budget))
         answers = await budget.run_first([Ask(text=query) for query in self._queries])
         return [answer for answer in answers if answer.ask.text not in self._rejected]

@@ -32,7 +32,7 @@ class Method(Protocol):
     name: str
     hits: int
 
-    def prepare(self, seeds: Sequence[Seed]) -> None:
+    async def prepare(self, seeds: Sequence[Seed]) -> None:
         """Do at once what is cheaper for all seeds together."""
 
     async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
@@ -50,7 +50,7 @@ class Listed:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def prepare(self, seeds: Sequence[Seed]) -> None:
+    async def prepare(self, seeds: Sequence[Seed]) -> None:
         """Do nothing."""
 
     def asks(self, seed: Seed) -> Sequence[Ask]:

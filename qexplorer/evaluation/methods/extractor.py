@@ -3,16 +3,19 @@
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from qexplorer.errors import ModelError, ReplyError
 from qexplorer.evaluation.budget import HITS, Answer, Ask, Budget
 from qexplorer.evaluation.methods.base import Cost, by_weight, guarded
+from qexplorer.evaluation.methods.grams import by_word_weight
 from qexplorer.evaluation.methods.whole_text import whole_text
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.llm.engine import Engine, Prompt, Reply, Sampling
 from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.prompt import load_template, render
 
+Order = Literal["model", "triage", "mean"]
 BATCH = 32
 DEADLINE_S = 600.0
 
@@ -86,7 +89,7 @@ class Replies:
 
 
 class Extractor:
-    """The model's queries, interleaved or by the triage's weights, through the guard, the first not yet run.
+    """The model's queries in its order, by their triage weight or by that of a mean word; the first not yet run.
 
     With `text_too` the last search of a seed is that for its whole text.
     """
@@ -94,23 +97,32 @@ class Extractor:
     hits = HITS
 
     def __init__(
-        self, name: str, replies: Replies, knowledge: Knowledge, *, by_triage: bool = False, text_too: bool = False
+        self,
+        name: str,
+        replies: Replies,
+        knowledge: Knowledge,
+        *,
+        order: Order = "model",
+        text_too: bool = False,
     ) -> None:
         self.name = name
         self._replies = replies
         self._knowledge = knowledge
-        self._by_triage = by_triage
+        self._order = order
         self._text_too = text_too
 
-    def prepare(self, seeds: Sequence[Seed]) -> None:
+    async def prepare(self, seeds: Sequence[Seed]) -> None:
         """Have the replies of all seeds written."""
         self._replies.write(seeds)
 
     def asks(self, seed: Seed) -> list[Ask]:
         """Return the queries, the most deserving first."""
         queries = self._replies.queries(seed)
-        weights = self._knowledge.weigh(queries) if self._by_triage else None
-        return guarded(by_weight(queries, weights), self.name)
+        if self._order == "mean":
+            queries = by_word_weight(queries, self._knowledge.weigh)
+        elif self._order == "triage":
+            queries = by_weight(queries, self._knowledge.weigh(queries))
+        return guarded(queries, self.name)
 
     async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
         """Run the first ones, and the whole text where it is asked for."""

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from qexplorer.clock import SystemClock
+from qexplorer.corpus import make_corpus
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus
+from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
@@ -24,6 +26,19 @@ def test_groups_are_disjoint_with_one_seed_a_cluster() -> None:
     for group in groups:
         kinds = [judged.seed.kind for judged in group]
         assert kinds[:2] == ["drugs", "papers"] or len(set(kinds)) == 1
+
+
+def test_seeds_can_be_taken_by_campaign() -> None:
+    """Where two sellers have all campaigns, clusters would give two seeds."""
+    rows = [
+        {"id": f"p{n}", "text": f"aa{n} bb{n} cc{n}", "toxic": True, "kind": "x", "campaign": f"seller{n // 15}"}
+        for n in range(60)
+    ] + [{"id": f"h{n}", "text": f"chair {n}", "toxic": False} for n in range(20)]
+    items = make_corpus("x", [Row(number=n, value=row) for n, row in enumerate(rows, start=1)]).of("test")
+    with pytest.raises(BadInputError, match=r"x has \d clusters"):
+        make_groups("x", items, CaseSettings(group_size=10, part="test"))
+    groups = make_groups("x", items, CaseSettings(group_size=10, part="test", unit="campaign"))
+    assert len({judged.item.campaign for group in groups for judged in group}) == 10 * len(groups) > 0
 
 
 def test_groups_follow_their_seed() -> None:

@@ -1,0 +1,42 @@
+"""Queries that people wrote."""
+
+from pathlib import Path
+
+import pytest
+
+from qexplorer.errors import BadInputError, ConfigError
+from qexplorer.evaluation.methods.human import Human, read_human, write_template
+from qexplorer.evaluation.seeds import Seed
+
+SEED = Seed(title="Plug & play gummies", description="dm me", kind="drugs", locale="en")
+
+
+def test_a_filled_template_is_read(tmp_path: Path) -> None:
+    """What is written for a listing is asked for it, in order; a row without queries has none."""
+    path = tmp_path / "human.csv"
+    write_template([SEED, Seed(title="other", description="", kind="x", locale="")], path)
+    path.write_text(path.read_text().replace("drugs,", "drugs,play gummies; edibles plug", 1))
+    queries = read_human(path)
+    assert list(queries.values()) == [["play gummies", "edibles plug"]]
+    assert [ask.text for ask in Human("human", queries).asks(SEED)] == ["play gummies", "edibles plug"]
+    assert Human("human", {}).asks(SEED) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "text,queries\nx,\n", "\x00"], ids=["empty", "columns", "blank", "0"]
+)
+def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    """It says which columns are needed."""
+    path = tmp_path / "human.csv"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=r"has no queries|is no CSV"):
+        read_human(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_human(tmp_path / "missing.csv")
+
+
+def test_the_ten_seeds_of_the_documentation_are_filled() -> None:
+    """The example that is shipped can be read."""
+    queries = read_human(Path(__file__).parents[4] / "docs" / "human-queries.csv")
+    assert len(queries) == 10
+    assert all(1 <= len(written) <= 6 for written in queries.values())
