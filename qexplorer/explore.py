@@ -7,7 +7,7 @@ brings its own.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,31 +16,21 @@ from qexplorer.bank import BankEntry, QueryBank, bank_key, due
 from qexplorer.candidates import Candidate, Proposal, propose
 from qexplorer.clock import Clock
 from qexplorer.discoveries import Discoveries, Known, answer_mark, item_key, review_key
-from qexplorer.errors import SearchUnavailableError
+from qexplorer.judging import Judging
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Prompt, Reply
 from qexplorer.llm.prompt import load_template
-from qexplorer.near_duplicates import Fingerprint, Group, fingerprint
+from qexplorer.near_duplicates import fingerprint
 from qexplorer.normalise import VERSION, normalise
 from qexplorer.policies import Policy
 from qexplorer.prompts import prompt_of
-from qexplorer.rank import Scored, merge, select
-from qexplorer.search.backend import Hit, Searcher, SearchKind, SearchProblem, SearchRequest, SearchResult
-from qexplorer.search.dsl import TRACKED_HITS
+from qexplorer.search.backend import Searcher
+from qexplorer.searching import Searching
 from qexplorer.settings import ExploreSettings, SearchSettings
 from qexplorer.steps import Judged, Searched, Seed, Step
 from qexplorer.triage import Triage
-from schemas import (
-    FlaggedListing,
-    FlagOutcome,
-    Position,
-    QueryFate,
-    Versions,
-)
-
-SEARCH_ATTEMPTS = 3
-RETRY_S = 0.5
-COUNT_LIFE_S = 300.0
+from qexplorer.turns import in_turns
+from schemas import FlaggedListing, FlagOutcome, Position, QueryFate, Versions
 
 
 class Explorer:
@@ -58,15 +48,16 @@ class Explorer:
         discoveries: Discoveries | None = None,
         triage: Triage | None = None,
     ) -> None:
-        self._searcher = searcher
         self._clock = clock
-        self._limiter = limiter
         self._settings = settings
         self._search = search
         self._bank = bank
         self._discoveries = discoveries
         self._triage = triage
-        self._counts: dict[str, tuple[float, int]] = {}
+        self._searching = Searching(
+            searcher, clock=clock, limiter=limiter, settings=settings, search=search, discoveries=discoveries
+        )
+        self._judging = Judging(self._searching, settings=settings, discoveries=discoveries, triage=triage)
 
     # Before the model
 
@@ -78,10 +69,11 @@ class Explorer:
         """
         now = self._clock.now()
         lineage, known = await self._before(flags)
-        seeds = [
-            self._seed(flag, policy, position, lineage.get(_item_key(flag, policy), []), now)
-            for flag, policy, position in flags
-        ]
+        seeds = await in_turns(
+            lambda flag: self._seed(*flag, lineage.get(_item_key(*flag[:2]), []), now),
+            flags,
+            lambda flag: len(flag[0].listing.text),
+        )
         if self._discoveries is None:
             return seeds
         seeds = [self._with_history(seed, known.get(seed.item.review_key), run) for seed in seeds]
@@ -217,138 +209,7 @@ class Explorer:
 
         Raises SearchUnavailableError when a search still gets no whole answer after three attempts.
         """
-        jobs = [(place, step) for place, steps in enumerate(plans) for step in steps if step.fate is None]
-        requests = [self._request(seeds[place], step) for place, step in jobs]
-        results = await self._run(requests)
-        done: list[list[Searched]] = [[] for _ in seeds]
-        for (place, step), result in zip(jobs, results, strict=True):
-            done[place].append(await self._searched(seeds[place].policy, step, result))
-        await self._more_pages(seeds, done)
-        return done
-
-    def _request(self, seed: Seed, step: Step) -> SearchRequest:
-        return SearchRequest(
-            index=seed.policy.index,
-            kind=step.candidate.kind,
-            text=step.candidate.text,
-            normalised=step.candidate.normalised,
-            exclude=(seed.flag.listing.id,),
-            locales=seed.policy.locales,
-            since=step.since,
-            size=self._search.hits,
-        )
-
-    async def _run(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-        results: dict[int, SearchResult] = {}
-        for attempt in range(SEARCH_ATTEMPTS):
-            todo = [place for place in range(len(requests)) if place not in results]
-            if not todo:
-                break
-            if attempt:
-                self._limiter.back_off()
-                await self._clock.sleep(RETRY_S * 2**attempt)
-            await self._limiter.take(len(todo))
-            try:
-                answers = await self._searcher.search([requests[place] for place in todo])
-            except SearchUnavailableError:
-                self._limiter.back_off()
-                raise
-            reason = ""
-            for place, result in zip(todo, answers, strict=True):
-                if result.problem is SearchProblem.UNAVAILABLE:
-                    reason = result.reason
-                    continue
-                results[place] = result
-                if result.took_ms > self._search.slow_ms:
-                    self._limiter.back_off()
-        if len(results) < len(requests):
-            raise SearchUnavailableError(
-                f"{len(requests) - len(results)} of {len(requests)} searches got no whole answer: {reason}",
-                remedy="It is tried again until the search answers",
-            )
-        return [results[place] for place in range(len(requests))]
-
-    async def _searched(self, policy: Policy, step: Step, result: SearchResult) -> Searched:
-        refused = result.reason or "refused" if result.problem is SearchProblem.REFUSED else ""
-        hits = result.hits
-        cap = min(
-            TRACKED_HITS,
-            max(self._search.min_share_hits, self._search.max_share * await self._size(policy.index)),
-        )
-        # A text match ranks, it does not filter: its long tail says nothing of it.
-        if not refused and step.candidate.query.source != "whole_text" and result.total >= cap:
-            step = replace(step, fate=QueryFate.REJECTED, reason=f"matches {result.total} listings: too broad")
-            hits = ()
-        return Searched(
-            step=step,
-            hits=hits,
-            total=result.total,
-            took_ms=result.took_ms,
-            searches=1,
-            dsl_hash=result.dsl_hash,
-            refused=refused,
-        )
-
-    async def _size(self, index: str) -> int:
-        now = self._clock.monotonic()
-        kept = self._counts.get(index)
-        if kept is None or now - kept[0] > COUNT_LIFE_S:
-            kept = (now, await self._searcher.count(index))
-            self._counts[index] = kept
-        return kept[1]
-
-    async def _more_pages(self, seeds: Sequence[Seed], done: list[list[Searched]]) -> None:
-        """Read up to `pages` further pages of the searches that gave little new, within each seed's budget."""
-        for page in range(1, self._settings.pages + 1):
-            full = page * self._search.hits
-            if not any(len(searched.hits) == full for row in done for searched in row):
-                return
-            known = await self._known(seeds, done)
-            now = self._clock.now()
-            jobs: list[tuple[int, int]] = []
-            for place, row in enumerate(done):
-                left = self._search.max_per_seed - sum(searched.searches for searched in row)
-                thin = [
-                    at
-                    for at, searched in enumerate(row)
-                    if len(searched.hits) == full
-                    and self._new(seeds[place].policy, searched.hits, known, now) < self._settings.few_hits
-                ]
-                jobs += [(place, at) for at in thin[: max(0, left)]]
-            if not jobs:
-                return
-            requests = [
-                replace(self._request(seeds[place], done[place][at].step), after=done[place][at].hits[-1].sort)
-                for place, at in jobs
-            ]
-            for (place, at), result in zip(jobs, await self._run(requests), strict=True):
-                before = done[place][at]
-                first = len(before.hits) + 1
-                more = tuple(replace(hit, rank=rank) for rank, hit in enumerate(result.hits, start=first))
-                done[place][at] = replace(
-                    before,
-                    hits=before.hits + more,
-                    took_ms=before.took_ms + result.took_ms,
-                    searches=before.searches + 1,
-                )
-
-    async def _known(self, seeds: Sequence[Seed], done: Sequence[Sequence[Searched]]) -> dict[str, Known]:
-        if self._discoveries is None:
-            return {}
-        keys = {
-            _hit_key(seed.policy, hit)
-            for seed, row in zip(seeds, done, strict=True)
-            for searched in row
-            for hit in searched.hits
-        }
-        return await self._discoveries.known(sorted(keys))
-
-    def _new(self, policy: Policy, hits: Sequence[Hit], known: Mapping[str, Known], now: datetime) -> int:
-        return sum(1 for hit in hits if not self._held(known.get(_hit_key(policy, hit)), now))
-
-    def _held(self, known: Known | None, now: datetime) -> bool:
-        """Whether an item is taken: flagged, published, or about to be published by its owner."""
-        return known is not None and not known.free(now, self._settings.claim_timeout_s)
+        return await self._searching.search(seeds, plans)
 
     async def judge(
         self,
@@ -358,83 +219,7 @@ class Explorer:
         searched: Sequence[Sequence[Searched]],
     ) -> list[Judged]:
         """Score the new hits, keep the queries that add to each other, and fold near-duplicates."""
-        now = self._clock.now()
-        known = await self._known(seeds, searched)
-        fresh = [
-            [
-                (
-                    row_searched,
-                    [hit for hit in row_searched.hits if not self._held(known.get(_hit_key(seed.policy, hit)), now)],
-                )
-                for row_searched in row
-            ]
-            for seed, row in zip(seeds, searched, strict=True)
-        ]
-        scored = await asyncio.to_thread(self._score, seeds, fresh)
-        chosen = [
-            select(queries, seed.policy.triage_threshold, last=_text_matches(row))
-            for seed, row, queries in zip(seeds, searched, scored, strict=True)
-        ]
-        marks = await asyncio.to_thread(_marks, seeds, scored, chosen)
-        groups = await self._groups(seeds, marks, now)
-        return [
-            Judged(
-                proposal=proposal,
-                steps=tuple(steps),
-                searched={entry.step.key: entry for entry in row},
-                scored=queries,
-                chosen=tuple(names),
-                merged=merge(
-                    [(name, queries[name]) for name in names],
-                    groups[seed.policy.id],
-                    marks,
-                    threshold=seed.policy.triage_threshold,
-                    cap=seed.policy.cap_per_seed,
-                ),
-            )
-            for seed, proposal, steps, row, queries, names in zip(
-                seeds, proposals, plans, searched, scored, chosen, strict=True
-            )
-        ]
-
-    def _score(
-        self, seeds: Sequence[Seed], fresh: Sequence[Sequence[tuple[Searched, list[Hit]]]]
-    ) -> list[dict[str, list[Scored]]]:
-        """Score every distinct hit of the batch once."""
-        hits = {
-            _hit_key(seed.policy, hit): hit
-            for seed, row in zip(seeds, fresh, strict=True)
-            for _, found in row
-            for hit in found
-        }
-        texts = {key: normalise(hit.text[: self._settings.max_text]) for key, hit in hits.items()}
-        scores: dict[str, float] = {}
-        if self._triage is not None:
-            scores = dict(zip(texts, self._triage.score(list(texts.values())), strict=True))
-        return [
-            {
-                entry.step.key: [
-                    Scored(hit=hit, review_key=key, normalised=texts[key], score=scores.get(key))
-                    for hit in found
-                    for key in (_hit_key(seed.policy, hit),)
-                ]
-                for entry, found in row
-            }
-            for seed, row in zip(seeds, fresh, strict=True)
-        ]
-
-    async def _groups(self, seeds: Sequence[Seed], marks: Mapping[str, Fingerprint], now: datetime) -> dict[str, Group]:
-        """Return for each policy what its hits must not repeat: the batch's seeds and the known items like them."""
-        groups: dict[str, Group] = {}
-        for seed in seeds:
-            group = groups.setdefault(seed.policy.id, Group(self._settings.near_duplicate))
-            group.add(seed.item.review_key, seed.mark.hashes, seed.mark.bands)
-        if self._discoveries is not None and marks:
-            bands = {band for mark in marks.values() for band in mark.bands}
-            for known in await self._discoveries.alike(sorted(bands)):
-                if known.policy in groups and self._held(known, now):
-                    groups[known.policy].add(known.review_key, known.hashes, bands.intersection(known.bands))
-        return groups
+        return await self._judging.judge(seeds, proposals, plans, searched, self._clock.now())
 
     # All steps
 
@@ -446,8 +231,10 @@ class Explorer:
         run: Run,
     ) -> list[Answer]:
         """Take the seeds with their replies through all steps; one answer each, in order."""
-        proposals = await asyncio.to_thread(
-            lambda: [self.propose(seed, reply) for seed, reply in zip(seeds, replies, strict=True)]
+        proposals = await in_turns(
+            lambda pair: self.propose(*pair),
+            list(zip(seeds, replies, strict=True)),
+            lambda pair: len(pair[0].flag.listing.text),
         )
         return await self.answer(seeds, replies, versions, run, proposals)
 
@@ -490,24 +277,3 @@ class Explorer:
 
 def _item_key(flag: FlaggedListing, policy: Policy) -> str:
     return item_key(policy.index, flag.listing.id, policy.id)
-
-
-def _hit_key(policy: Policy, hit: Hit) -> str:
-    return review_key(policy.index, hit.listing_id, hit.version, policy.id)
-
-
-def _text_matches(row: Sequence[Searched]) -> frozenset[str]:
-    return frozenset(entry.step.key for entry in row if entry.step.candidate.kind is SearchKind.WHOLE_TEXT)
-
-
-def _marks(
-    seeds: Sequence[Seed], scored: Sequence[Mapping[str, Sequence[Scored]]], chosen: Sequence[Sequence[str]]
-) -> dict[str, Fingerprint]:
-    """Return the fingerprints of the hits that could be shown, by review key."""
-    return {
-        hit.review_key: fingerprint(hit.normalised)
-        for seed, queries, names in zip(seeds, scored, chosen, strict=True)
-        for name in names
-        for hit in queries[name]
-        if hit.shown(seed.policy.triage_threshold)
-    }

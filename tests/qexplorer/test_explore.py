@@ -29,7 +29,13 @@ VERSION = EngineVersion(model="m@1", adapter="a@1")
 class World:
     """An explorer over listings in memory, and what its answers would do to bank and discoveries."""
 
-    def __init__(self, *listings: Listing, triage: WordTriage | None = None, **search: Any) -> None:
+    def __init__(
+        self,
+        *listings: Listing,
+        triage: WordTriage | None = None,
+        explore: ExploreSettings | None = None,
+        **search: Any,
+    ) -> None:
         self.clock = ManualClock()
         self.store = MemoryStore()
         self.searcher = MemorySearcher(listings={"listings": list(listings)})
@@ -40,7 +46,7 @@ class World:
             self.searcher,
             clock=self.clock,
             limiter=self.limiter,
-            settings=ExploreSettings(few_hits=0),
+            settings=explore or ExploreSettings(few_hits=0),
             search=SearchSettings(**search),
             bank=self.bank,
             discoveries=self.discoveries,
@@ -312,8 +318,7 @@ async def test_a_search_that_stays_out_of_reach_raises_and_banks_nothing() -> No
 async def test_further_pages_are_read_where_most_hits_are_known() -> None:
     """Known items are dropped behind the search; a full page with little new is followed by the next."""
     crowd = [a_listing(f"x{n:02d}", f"plug gummies w{n}a w{n}b w{n}c") for n in range(9)]
-    world = World(*crowd, hits=3, max_per_seed=5)
-    world.explorer._settings = ExploreSettings(few_hits=1, pages=2)
+    world = World(*crowd, explore=ExploreSettings(few_hits=1, pages=2), hits=3, max_per_seed=5)
     await world.ask(a_flag("a1", "x"), says="plug gummies")
     (answer,) = await world.ask(a_flag("z9", "y"), says="gummies")
     assert ids(answer) == {"x03", "x04", "x05"}
@@ -360,7 +365,7 @@ async def test_an_expired_claim_is_free_and_a_fresh_one_is_not() -> None:
 @pytest.mark.parametrize(("field", "contacts"), [("contacts", 1), ("", 0)], ids=["with the field", "without"])
 async def test_contacts_are_searched_only_where_the_index_has_them(field: str, contacts: int) -> None:
     """A platform's own index has no hashes of contacts: a search for one could only be refused."""
-    world = World(indices={"listings": {"fields": {"contacts": field}}})
-    world.explorer._settings = ExploreSettings(contact_key=SecretStr("k"))
+    keyed = ExploreSettings(contact_key=SecretStr("k"))
+    world = World(explore=keyed, indices={"listings": {"fields": {"contacts": field}}})
     (answer,) = await world.ask(a_flag("a1", "plug gummies call 212-555-0147"), says="plug gummies")
     assert sum(audit.query.source is QuerySource.CONTACT for audit in answer.audits) == contacts

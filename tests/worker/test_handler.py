@@ -225,7 +225,7 @@ async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
             return await MemorySearcher.search(self, requests)
 
     bench = Bench()
-    bench.handler._explorer._searcher = Buggy(listings=bench.searcher.listings)
+    bench.handler._explorer._searching._searcher = Buggy(listings=bench.searcher.listings)
     await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
     assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
     assert set(bench.results) == {"flag-a1", "flag-c1"}
@@ -297,7 +297,7 @@ async def test_bad_input_is_not_waited_for() -> None:
             raise BadInputError("OpenSearch refused the request")
 
     bench = Bench()
-    bench.handler._explorer._searcher = Refusing()
+    bench.handler._explorer._searching._searcher = Refusing()
     await bench.run(sent("a1"))
     assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
     assert bench.clock.slept == []
