@@ -133,6 +133,7 @@ def _audit(seed: Seed, judged: Judged, step: Step, suspects: int, stamp: Stamp) 
         suspects=suspects,
         searches=entry.searches if entry else 0,
         took_ms=entry.took_ms if entry else 0.0,
+        completion_tokens=step.candidate.completion_tokens,
         versions=stamp.versions,
         run_id=stamp.run.run_id,
         arm=stamp.run.arm,

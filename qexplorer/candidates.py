@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qexplorer.errors import ReplyError
 from qexplorer.guard import BANAL, refusal
@@ -33,7 +33,8 @@ class Candidate:
     """A query with what is searched for it; `refused` says why the guard keeps it from being searched.
 
     `query` goes into records that people and logs see, so for a contact or a whole text it only says which
-    it is, while `text` and `normalised` are what the search needs.
+    it is, while `text` and `normalised` are what the search needs. `completion_tokens` is its share of the model's
+    work: the tokens of the generation that proposed it first, over the queries in that.
     """
 
     query: Query
@@ -41,6 +42,15 @@ class Candidate:
     text: str
     normalised: str
     refused: str = ""
+    completion_tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    text: str
+    source: QuerySource
+    score: float | None = None
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +71,12 @@ def propose(
     else the model's before the lexical ones; the whole text after the best five of them.
     """
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
-    queries += [(span, QuerySource.LEXICAL, None) for span in spans(redact(text), weigh)]
+    queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in spans(redact(text), weigh)]
     if weigh is not None and queries:
-        weights = weigh([normalise(query) for query, _, _ in queries])
+        weights = weigh([normalise(query.text) for query in queries])
         # Sorting is stable: among equals the model's own order stays.
         order = sorted(range(len(queries)), key=lambda place: -weights[place])
-        queries = [(queries[place][0], queries[place][1], weights[place]) for place in order]
+        queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
     accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]
     place = accepted[BEFORE_WHOLE_TEXT] if len(accepted) > BEFORE_WHOLE_TEXT else len(guarded)
@@ -126,9 +136,9 @@ def _windows(words: Sequence[str]) -> list[tuple[int, int]]:
     ]
 
 
-def _from_reply(reply: Reply) -> tuple[list[tuple[str, QuerySource, float | None]], int]:
+def _from_reply(reply: Reply) -> tuple[list[_Said], int]:
     """Return the queries of all generations, interleaved by place: each generation puts its best first."""
-    parsed: list[list[tuple[str, QuerySource, float | None]]] = []
+    parsed: list[list[_Said]] = []
     unparseable = 0
     for generation in reply.generations:
         try:
@@ -137,7 +147,11 @@ def _from_reply(reply: Reply) -> tuple[list[tuple[str, QuerySource, float | None
             unparseable += 1
             continue
         source, score = QuerySource(generation.source), _mean_logprob(generation)
-        parsed.append([(query, source, score) for query in queries])
+        # A server that gives no log-probabilities counts the tokens of all generations together.
+        tokens = len(generation.logprobs) or reply.completion_tokens / len(reply.generations)
+        parsed.append(
+            [_Said(text=query, source=source, score=score, tokens=tokens / len(queries)) for query in queries]
+        )
     rows = itertools.zip_longest(*parsed)
     return [entry for row in rows for entry in row if entry is not None], unparseable
 
@@ -147,21 +161,27 @@ def _mean_logprob(generation: Generation) -> float | None:
     return sum(logprobs) / len(logprobs) if logprobs else None
 
 
-def _guarded(queries: Sequence[tuple[str, QuerySource, float | None]]) -> list[Candidate]:
+def _guarded(queries: Sequence[_Said]) -> list[Candidate]:
     accepted: list[frozenset[str]] = []
     seen: set[str] = set()
     candidates: list[Candidate] = []
-    for text, source, score in queries:
-        normalised = normalise(text)
+    for said in queries:
+        normalised = normalise(said.text)
         if normalised in seen:
             continue
         seen.add(normalised)
         reason = refusal(normalised, accepted)
         if not reason:
             accepted.append(frozenset(terms(normalised)))
-        query = _query(text, normalised, source, score)
         candidates.append(
-            Candidate(query=query, kind=SearchKind.WORDS, text=text, normalised=normalised, refused=reason)
+            Candidate(
+                query=_query(said.text, normalised, said.source, said.score),
+                kind=SearchKind.WORDS,
+                text=said.text,
+                normalised=normalised,
+                refused=reason,
+                completion_tokens=said.tokens,
+            )
         )
     return candidates
 

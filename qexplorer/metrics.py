@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from qexplorer.clock import Clock
 
+# `wait` is how long the oldest flag of a batch was in the worker before its batch began.
 Stage = Literal["wait", "generate", "search", "deliver"]
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SECONDS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -41,7 +42,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "qexplorer_stage_seconds",
-            "Time of a stage for a batch",
+            "Time of a stage for a batch; wait is the oldest flag's time in the worker before its batch began",
             ["stage"],
             buckets=SECONDS_BUCKETS,
             registry=registry,

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from qexplorer.llm.engine import Engine, EngineVersion, Reply, Sampling, open_engine
+from qexplorer.llm.engine import Engine, EngineVersion, Reply, Sampling
+from qexplorer.llm.opening import open_engine
 from qexplorer.policies import Policies, Policy
 from qexplorer.prompts import prompt_of
 from qexplorer.rows import read_rows, to_flag

@@ -61,7 +61,11 @@ class Position(WireValue):
 
 
 class QueryAudit(Wire):
-    """One candidate of one flag: its fate, the reason, and what it cost."""
+    """One candidate of one flag: its fate, the reason, and what it cost.
+
+    `completion_tokens` is its share of the model's tokens: those of the generation that proposed it first, divided by
+    the queries in that; 0 for a query that no model proposed.
+    """
 
     audit_id: Id
     flag_id: Id
@@ -75,6 +79,7 @@ class QueryAudit(Wire):
     suspects: Count = 0
     searches: Count = 0
     took_ms: Annotated[float, Field(ge=0)] = 0.0
+    completion_tokens: Annotated[float, Field(ge=0)] = 0.0
     versions: Versions = Versions()
     run_id: str = ""
     arm: str = ""

@@ -154,6 +154,7 @@ def _message(event: Any) -> Message:
         key=message.key,
         value=event.value,
         headers=tuple((str(name), value) for name, value in pairs),
+        arrived=getattr(message, "time_in", None),
     )
 
 

@@ -77,6 +77,8 @@ class Handler:
         """Decode the messages and have the queries of their flags written."""
         prepared = Prepared()
         self._metrics.batch_size.observe(len(messages))
+        if arrivals := [message.arrived for message in messages if message.arrived is not None]:
+            self._metrics.stage_seconds.labels("wait").observe(self._clock.monotonic() - min(arrivals))
         flags: list[tuple[Message, FlaggedListing, Policy]] = []
         for message in messages:
             read = self._read(message)

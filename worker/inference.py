@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 
 from qexplorer.errors import ModelError, ModelUnavailableError, QExplorerError
-from qexplorer.llm.engine import Engine, EngineSettings, EngineVersion, Prompt, Reply, Sampling, open_engine
+from qexplorer.llm.engine import Engine, EngineSettings, EngineVersion, Prompt, Reply, Sampling
+from qexplorer.llm.opening import open_engine
 
 log = structlog.get_logger()
 
@@ -163,12 +164,8 @@ def _serve(pipe: Connection, tick: Any, engines: Mapping[str, EngineSettings], w
     # The parent decides when the child ends; a Ctrl-C in the terminal goes to the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_beat, args=(tick, os.getppid()), daemon=True).start()
-    opened: dict[tuple[str, str], Engine] = {}
     try:
-        for engine, adapter in warm:
-            opened[engine, adapter] = _open(engines, engine, adapter)
-            # The first answer sets libraries up and takes longer than all others: no flag should wait for it.
-            opened[engine, adapter].generate([CANARY], Sampling(max_new_tokens=2), deadline_s=START_S)
+        opened = _warmed_up(engines, warm)
         pipe.send("ready")
     except QExplorerError as error:
         pipe.send(error)
@@ -180,6 +177,16 @@ def _serve(pipe: Connection, tick: Any, engines: Mapping[str, EngineSettings], w
             return
         with contextlib.suppress(BrokenPipeError):
             pipe.send(_answer(opened, engines, job))
+
+
+def _warmed_up(engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Engine]:
+    """Open engines and have each answer once: the first answer takes the longest, and no flag should wait for it."""
+    opened = {(engine, adapter): _open(engines, engine, adapter) for engine, adapter in warm}
+    for engine in opened.values():
+        # A server that is out of reach now is waited for by the first flags.
+        with contextlib.suppress(ModelUnavailableError):
+            engine.generate([CANARY], Sampling(max_new_tokens=2), deadline_s=START_S)
+    return opened
 
 
 def _answer(opened: dict[tuple[str, str], Engine], engines: Mapping[str, EngineSettings], job: Job) -> object:

@@ -11,7 +11,7 @@ from worker.kafka import Header
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as it stands in Kafka."""
+    """A message as it stands in Kafka; `arrived` is the monotonic time at which this worker had it."""
 
     topic: str
     partition: int
@@ -19,6 +19,7 @@ class Message:
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...] = ()
+    arrived: float | None = None
 
     @property
     def position(self) -> Position:

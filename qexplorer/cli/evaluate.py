@@ -145,7 +145,8 @@ def _extractors(
 ) -> dict[str, "Replies"]:
     """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
     from qexplorer.evaluation.methods.extractor import Replies
-    from qexplorer.llm.engine import Sampling, open_engine
+    from qexplorer.llm.engine import Sampling
+    from qexplorer.llm.opening import open_engine
 
     made = {}
     for text in given:

@@ -28,7 +28,8 @@ def check(
     config: Config = None,
 ) -> None:
     """Open an engine, write the queries of one listing, and say what answered."""
-    from qexplorer.llm.engine import Sampling, open_engine
+    from qexplorer.llm.engine import Sampling
+    from qexplorer.llm.opening import open_engine
     from qexplorer.llm.prompt import load_template, render
 
     settings = settings_of(config)

@@ -12,8 +12,8 @@ from qexplorer.llm.engine import (
     Reply,
     Sampling,
     chat_messages,
-    open_engine,
 )
+from qexplorer.llm.opening import open_engine
 from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.prompt import PromptTemplate, load_template, render
 from qexplorer.llm.scripted import ScriptedEngine

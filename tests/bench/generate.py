@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qexplorer.errors import ReplyError
-from qexplorer.llm.engine import EngineSettings, Prompt, Sampling, chat_messages, open_engine
+from qexplorer.llm.engine import EngineSettings, Prompt, Sampling, chat_messages
+from qexplorer.llm.opening import open_engine
 from qexplorer.llm.parse import parse_reply
 from qexplorer.marketplace import Half, generate
 from qexplorer.policies import Policy

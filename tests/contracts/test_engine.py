@@ -6,9 +6,10 @@ from contextlib import closing
 import pytest
 
 from qexplorer.errors import ModelUnavailableError
-from qexplorer.llm.engine import Engine, EngineSettings, Prompt, Sampling, open_engine
+from qexplorer.llm.engine import Engine, EngineSettings, Prompt, Sampling
 from qexplorer.llm.fake_openai import FakeOpenAIServer
 from qexplorer.llm.openai_engine import OpenAIEngine
+from qexplorer.llm.opening import open_engine
 from qexplorer.llm.scripted import ScriptedEngine
 from qexplorer.llm.tiny import save_tiny_model
 

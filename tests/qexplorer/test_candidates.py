@@ -76,3 +76,21 @@ def test_a_listing_without_words_has_no_candidates() -> None:
     """Nothing is made of nothing."""
     assert propose("", "", None, contact_key=b"").candidates == ()
     assert propose("!!! ☎", normalise("!!!"), None, contact_key=b"").unparseable == 0
+
+
+def test_a_query_costs_its_share_of_the_generation_that_said_it_first() -> None:
+    """Six tokens for two queries are three each; a span of the text costs none; a repeat adds nothing."""
+    greedy = Generation(text="aaa bbb; ccc ddd", source="greedy", logprobs=(-1.0,) * 6)
+    sample = Generation(text="aaa bbb; eee fff", source="sample", logprobs=(-1.0,) * 8)
+    made = propose(TEXT, normalise(TEXT), Reply(generations=(greedy, sample)), contact_key=b"")
+    costs = {c.query.text: c.completion_tokens for c in made.candidates}
+    assert [costs[name] for name in ("aaa bbb", "ccc ddd", "eee fff")] == [3.0, 3.0, 4.0]
+    assert all(c.completion_tokens == 0 for c in made.candidates if c.query.source is QuerySource.LEXICAL)
+
+
+def test_without_log_probabilities_the_generations_share_the_replys_tokens() -> None:
+    """Two generations, ten tokens in all: five for the one query of each."""
+    both = tuple(Generation(text=text, source="sample") for text in ("aaa bbb", "ccc ddd"))
+    made = propose(TEXT, normalise(TEXT), Reply(generations=both, completion_tokens=10), contact_key=b"")
+    said = [c.completion_tokens for c in made.candidates if c.query.source is QuerySource.SAMPLE]
+    assert said == [5.0, 5.0]

@@ -1,6 +1,7 @@
 """Micro-batches through both stages: poison is set aside, everything else waits or is answered."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -344,3 +345,14 @@ async def test_an_announcement_ends_with_the_delivery() -> None:
     bench.handler._delivery.withdraw(first.answers)
     await bench.run(sent("c3"))
     assert bench.results["flag-c3"].suspects == 1
+
+
+async def test_the_wait_of_the_oldest_flag_is_measured() -> None:
+    """Two flags that came 3 and 1 seconds before their batch began make one observation of 3 seconds."""
+    bench = Bench()
+    bench.clock.advance(10)
+    came = [replace(message, arrived=at) for message, at in zip(messages(sent("a1"), sent("c3")), (7, 9), strict=True)]
+    await bench.handler.prepare(came)
+    read = bench.metrics.registry.get_sample_value
+    assert read("qexplorer_stage_seconds_count", {"stage": "wait"}) == 1
+    assert read("qexplorer_stage_seconds_sum", {"stage": "wait"}) == 3

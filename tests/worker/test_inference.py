@@ -13,6 +13,7 @@ import pytest
 
 from qexplorer.errors import ModelError, ModelUnavailableError
 from qexplorer.llm.engine import EngineSettings, Prompt, Sampling
+from qexplorer.llm.scripted import ScriptedEngine
 from worker import inference as module
 from worker.inference import InferenceProcess, Job, single
 
@@ -105,3 +106,15 @@ def test_a_job_can_be_cut_to_one_prompt() -> None:
     """What breaks a batch is looked for prompt by prompt."""
     other: Any = Prompt(instruction="i", listing="x", max_listing_tokens=1)
     assert single(job(PROMPT, other), other).prompts == (other,)
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["up", "down"])
+def test_each_engine_answers_once_before_the_process_is_ready(monkeypatch: pytest.MonkeyPatch, *, down: bool) -> None:
+    """The harmless prompt has been answered when the first flag comes; an engine out of reach keeps nobody waiting."""
+    made = {"a": ScriptedEngine(), "b": ScriptedEngine()}
+    if down:
+        made["a"].enqueue([ModelUnavailableError("down")])
+    monkeypatch.setattr(module, "_open", lambda _, name, __: made[name])
+    opened = module._warmed_up({}, [("a", ""), ("b", "x")])
+    assert opened == {("a", ""): made["a"], ("b", "x"): made["b"]}
+    assert [[call.prompts for call in engine.history] for engine in made.values()] == [[(module.CANARY,)]] * 2

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from qexplorer.errors import ModelError
-from qexplorer.llm.engine import EngineSettings, Prompt, Sampling, open_engine
+from qexplorer.llm.engine import EngineSettings, Prompt, Sampling
 from qexplorer.llm.loading import best_dtype, fingerprint, has_bfloat16_units, load_model, resolve_model
+from qexplorer.llm.opening import open_engine
 from qexplorer.llm.tiny import save_tiny_model
 
 

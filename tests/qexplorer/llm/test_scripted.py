@@ -1,7 +1,8 @@
 import pytest
 
 from qexplorer.errors import ModelUnavailableError
-from qexplorer.llm.engine import EngineSettings, EngineVersion, Prompt, Sampling, open_engine
+from qexplorer.llm.engine import EngineSettings, EngineVersion, Prompt, Sampling
+from qexplorer.llm.opening import open_engine
 from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.scripted import ScriptedEngine, salient_words
 
