@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import generate, kafka, memory, overlap
+from tests.bench import dtypes, generate, kafka, memory, overlap
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "help": memory.help_time,
     "overlap": overlap.overlap,
     "generate": generate.packaged_against_plain,
+    "dtypes": dtypes.auto_against_float32,
     "pipeline": generate.pipeline_against_raw,
     "kafka": kafka.worker_against_plain_loop,
     "memory": memory.worker_memory,

@@ -32,17 +32,34 @@ async def worker_against_plain_loop() -> str:
         bench = Bench(engines, Path(name), batch_size=BATCH)
         await bench.prepare(COUNT)
         await bench.send(a_flag(f"s{n}", f"zaza{n}x lean{n}x today", flagged_at=now).to_bytes() for n in range(COUNT))
-        with workers(1, bench.settings, Path(name)):
-            times = [(done, time.monotonic()) async for done in bench.results(COUNT)]
-        # Not compared are the start of the process and OpenSearch while its code is not yet compiled: the plain loop,
-        # which comes second, meets it warm.
-        first = next(entry for entry in times if entry[0] >= WARM)
-        ours = (times[-1][0] - first[0]) / (times[-1][1] - first[1])
-        plain = await plain_loop(bench, await shape(bench))
+        # OpenSearch compiles its code while it works: the first to run meets it cold and pays for the other. The
+        # second pass of each meets it warm.
+        rates: list[tuple[float, float]] = []
+        done: Shape | None = None
+        for run in ("first", "second"):
+            ours = await worker(bench, Path(name), run)
+            done = done or await shape(bench)
+            rates.append((ours, await plain_loop(bench, done, run)))
+    (ours, plain), (again, plain_again) = rates
     return (
         f"{COUNT} flags, batches of {BATCH}: worker {ours:.0f} flags/s, plain loop {plain:.0f} flags/s: "
-        f"ratio {ours / plain:.2f} (goal ≥ 0.80)"
+        f"ratio {ours / plain:.2f} (goal ≥ 0.80); once more, with OpenSearch warm for both: {again:.0f} and "
+        f"{plain_again:.0f}, ratio {again / plain_again:.2f}"
     )
+
+
+async def worker(bench: Bench, folder: Path, run: str) -> float:
+    """Return the flags a second of one worker with a group and indices of its own, its first flags left out."""
+    settings = {
+        **bench.settings,
+        "kafka": {**bench.settings["kafka"], "group": f"worker-{run}"},
+        "search": {**bench.settings["search"], "discoveries": f"{run}-discoveries", "bank": f"{run}-bank"},
+        "worker": {**bench.settings["worker"], "run_id": run},
+    }
+    with workers(1, settings, folder):
+        times = [(count, time.monotonic()) async for count in bench.results(COUNT, run)]
+    first = next(entry for entry in times if entry[0] >= WARM)
+    return (times[-1][0] - first[0]) / (times[-1][1] - first[1])
 
 
 class Shape:
@@ -78,10 +95,10 @@ async def shape(bench: Bench) -> Shape:
     return seen
 
 
-async def plain_loop(bench: Bench, done: Shape) -> float:
+async def plain_loop(bench: Bench, done: Shape, run: str) -> float:
     """Consume, search, write and produce as the worker does, with no decision in between; return flags a second."""
     consumer = AIOKafkaConsumer(
-        FLAGS, bootstrap_servers=bench.brokers, group_id="plain", auto_offset_reset="earliest",
+        FLAGS, bootstrap_servers=bench.brokers, group_id=f"plain-{run}", auto_offset_reset="earliest",
         enable_auto_commit=False, max_poll_records=BATCH,
     )  # fmt: skip
     producer = AIOKafkaProducer(
@@ -91,11 +108,13 @@ async def plain_loop(bench: Bench, done: Shape) -> float:
     await producer.start()
     count, first, started = 0, 0, 0.0
     async with OpenSearchClient(SearchSettings(url=bench.url)) as client:
-        for index, body in (("plain-discoveries", discoveries_body()), ("plain-bank", bank_body())):
+        store, bank = f"plain-{run}-discoveries", f"plain-{run}-bank"
+        for index, body in ((store, discoveries_body()), (bank, bank_body())):
             await client.ensure_index(index, body)
         while count < COUNT:
             for messages in (await consumer.getmany(timeout_ms=1000, max_records=BATCH)).values():
-                await _batch(client, producer, [orjson.loads(message.value) for message in messages], done)
+                ids = [orjson.loads(message.value)["flag_id"] for message in messages]
+                await _batch(client, producer, ids, done, store, bank)
                 count += len(messages)
             await consumer.commit()
             if not started and count:
@@ -106,10 +125,10 @@ async def plain_loop(bench: Bench, done: Shape) -> float:
     return (COUNT - first) / seconds
 
 
-async def _batch(client: OpenSearchClient, producer: Any, flags: Sequence[Any], done: Shape) -> None:
-    ids = [flag["flag_id"] for flag in flags]
+async def _batch(
+    client: OpenSearchClient, producer: Any, ids: Sequence[str], done: Shape, store: str, bank: str
+) -> None:
     now = datetime.now(UTC).isoformat()
-    store, bank = "plain-discoveries", "plain-bank"
     await asyncio.gather(client.find(store, "item", ids, 1000), client.get(store, ids))
     flagged = [_doc(flag, now) for flag in ids]
     await client.write(store, flagged, WriteMode.REPLACE)

@@ -57,15 +57,16 @@ class Bench:
         finally:
             await producer.stop()
 
-    async def results(self, count: int) -> AsyncIterator[int]:
-        """Yield now and then how many flags have a result, until all have."""
+    async def results(self, count: int, run: str = "production") -> AsyncIterator[int]:
+        """Yield now and then how many flags have a result of a run, until all have."""
+        wanted = f'"run_id":"{run}"'.encode()
         consumer = AIOKafkaConsumer(AUDIT, bootstrap_servers=self.brokers, auto_offset_reset="earliest")
         await consumer.start()
         seen: set[bytes] = set()
         try:
             while len(seen) < count:
                 for messages in (await consumer.getmany(timeout_ms=500, max_records=5000)).values():
-                    seen |= {m.key for m in messages if dict(m.headers)["type"] == b"FlagResult"}
+                    seen |= {m.key for m in messages if dict(m.headers)["type"] == b"FlagResult" and wanted in m.value}
                 yield len(seen)
                 await asyncio.sleep(0)
         finally:
