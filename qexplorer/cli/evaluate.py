@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qexplorer.settings import Settings
 
 Judged = Literal["dev", "test"]
+Judging = Literal["pool", "per_seed", "disguised"]
 Unit = Literal["cluster", "campaign"]
 LOADS = (1, 3, 6, 12)
 DEFAULT = """
@@ -48,6 +49,10 @@ def evaluate(
     reviews: Annotated[int, typer.Option(min=1, help="Reviews after each seed.")] = 10,
     triage: Annotated[bool, typer.Option(help="Have a triage order the pool.")] = True,
     both: Annotated[bool, typer.Option("--both", help="Run with a triage and without.")] = False,
+    protocol: Annotated[
+        list[Judging] | None,
+        typer.Option(help="pool, per_seed or disguised (with pool: what survives). May be repeated."),
+    ] = None,
     held_out: Annotated[
         list[str] | None, typer.Option(help="A kind that training lacks: only its seeds are judged. May be repeated.")
     ] = None,
@@ -78,6 +83,7 @@ def evaluate(
         extractors=_extractors(settings, extractor or (), samples=samples, temperature=temperature, seed=seed),
         loads=tuple(searches or LOADS),
         triage=(True, False) if both else (triage,),
+        protocols=tuple(protocol or ("pool",)),
         reviews=reviews,
         human=read_human(human) if human else {},
         work=work or cache_dir() / "evaluation",
@@ -92,6 +98,7 @@ async def _evaluate(
 ) -> None:
     from qexplorer.clock import SystemClock
     from qexplorer.evaluation.describe import describe
+    from qexplorer.evaluation.report import html_report, markdown_report
     from qexplorer.evaluation.results import Results, Row, SeedRow, write_results
     from qexplorer.evaluation.run import run_corpus
     from qexplorer.evaluation.table import markdown, tables
@@ -108,7 +115,8 @@ async def _evaluate(
             rows += more[0]
             seeds += more[1]
     meta = describe(corpora, plan, began=began, ended=clock.now(), opensearch=version, release=release)
-    write_results(Results(rows=tuple(rows), seeds=tuple(seeds), meta=meta), out)
+    results = Results(rows=tuple(rows), seeds=tuple(seeds), meta=meta)
+    write_results(results, out, pages={"report.md": markdown_report(results), "report.html": html_report(results)})
     for table in tables(rows):
         typer.echo(markdown(table))
     typer.echo(f"written to {out}", err=True)

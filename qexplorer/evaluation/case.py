@@ -3,13 +3,14 @@
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from qexplorer.clock import Clock
 from qexplorer.corpus import NEAR, Corpus, Item, Part
 from qexplorer.errors import BadInputError
+from qexplorer.evaluation.disguised import disguised
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
@@ -23,10 +24,22 @@ MOST_UNLABELLED = 4_000
 
 
 class Documents:
-    """The listings of the judged index with what is worked out of each only once: normal form, words, score."""
+    """The listings of the judged index with what is worked out of each only once: normal form, words, score.
 
-    def __init__(self, listings: Sequence[Listing], items: Sequence[Item], triage: Triage | None) -> None:
+    `originals` are the same listings before they were disguised, for the reviewers: who looks at a listing sees what it
+    is, and that it says the same as another one.
+    """
+
+    def __init__(
+        self,
+        listings: Sequence[Listing],
+        items: Sequence[Item],
+        triage: Triage | None,
+        *,
+        originals: Sequence[Listing] | None = None,
+    ) -> None:
         self._listings = listings
+        self._originals = listings if originals is None else originals
         self._triage = triage
         self._labels = {item.listing.id: item for item in items}
         self._places = {listing.id: place for place, listing in enumerate(listings)}
@@ -53,9 +66,11 @@ class Documents:
         return self._texts[place]
 
     def words(self, place: int) -> frozenset[str]:
-        """Return the distinct words of a listing."""
+        """Return the distinct words of a listing as it was before any disguise."""
         if place not in self._words:
-            self._words[place] = frozenset(terms(self.text(place)))
+            same = self._originals[place] is self._listings[place]
+            text = self.text(place) if same else normalise(self._originals[place].text)
+            self._words[place] = frozenset(terms(text))
         return self._words[place]
 
     def scores(self, places: Sequence[int]) -> list[float | None]:
@@ -69,6 +84,10 @@ class Documents:
     def label(self, place: int) -> Item | None:
         """Return the prohibited item that a listing is, else None. Only reviewers and metrics may ask."""
         return self._labels.get(self._listings[place].id)
+
+    def items(self) -> list[Item]:
+        """Return all prohibited items of the index. Only reviewers and metrics may ask."""
+        return list(self._labels.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +141,10 @@ class CaseSettings:
     seed: int = 0
 
 
-def make_case(
-    corpus: Corpus, settings: CaseSettings, folder: Path, *, listings: Sequence[Listing] | None = None
-) -> Case:
+def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     """Return the evaluation of one part of a corpus; `folder` keeps the triage that is trained for it.
 
-    `listings` takes the place of those in the index, in the same order (see `indexed`). Raises BadInputError when
-    there are too few seeds for one group.
+    Raises BadInputError when there are too few seeds for one group.
     """
     known = corpus.of("train")
     flags = tuple(Seed.of(item.listing, item.kind) for item in known)
@@ -145,12 +161,25 @@ def make_case(
         digest=corpus.digest,
         part=settings.part,
         index=f"evaluate-{corpus.digest}-{settings.part}",
-        documents=Documents(listings or indexed(corpus, settings.part), judged, triage),
+        documents=Documents(indexed(corpus, settings.part), judged, triage),
         knowledge=Knowledge(flags=flags, triage=triage, sample=sample),
         groups=make_groups(corpus.name, judged, settings),
         campaigns=frozenset(item.campaign for item in judged),
         postings={word: tuple(places) for word, places in postings.items()},
     )
+
+
+def disguise_case(case: Case, corpus: Corpus, *, seed: int) -> tuple[Case, list[Listing]]:
+    """Return the same evaluation over an index in which half of the prohibited listings are disguised.
+
+    The seeds stay as they were flagged. The listings are those to fill its index with.
+    """
+    originals = indexed(corpus, case.part)
+    seeds = [judged.item.listing.id for group in case.groups for judged in group]
+    items = corpus.of(case.part)
+    listings = disguised(originals, items, seeds, seed=seed)
+    documents = Documents(listings, items, case.knowledge.triage, originals=originals)
+    return replace(case, documents=documents, index=f"{case.index}-disguised-{seed}"), listings
 
 
 def indexed(corpus: Corpus, part: Part) -> list[Listing]:

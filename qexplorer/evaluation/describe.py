@@ -29,6 +29,7 @@ def describe(
             "methods": list(plan.methods),
             "extractors": {name: replies.version for name, replies in plan.extractors.items()},
             "searches": list(plan.loads),
+            "protocols": list(plan.protocols),
             "with_triage": list(plan.triage),
             "reviews": plan.reviews,
         },

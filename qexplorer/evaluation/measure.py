@@ -4,13 +4,17 @@ import json
 from collections.abc import Sequence
 
 from qexplorer.evaluation.case import Case
+from qexplorer.evaluation.methods.base import Method
 from qexplorer.evaluation.metrics.breadth import breadth
 from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
 from qexplorer.evaluation.metrics.copies import copy_rate
 from qexplorer.evaluation.metrics.distinct import distinct_rate
 from qexplorer.evaluation.metrics.finds import discovery_curve, finds_at
+from qexplorer.evaluation.metrics.found_share import yield_at
+from qexplorer.evaluation.metrics.precision import precision_at
 from qexplorer.evaluation.metrics.words import words_per_query
 from qexplorer.evaluation.metrics.zero_results import zero_result_rate
+from qexplorer.evaluation.per_seed import PerSeed
 from qexplorer.evaluation.pool import GroupResult, SeedResult
 from qexplorer.evaluation.results import Row, SeedRow
 from qexplorer.normalise import normalise
@@ -57,6 +61,48 @@ def group_row(case: Case, result: GroupResult, protocol: str) -> Row:
     )
 
 
+def per_seed_row(case: Case, method: Method, load: int, group: int, found: Sequence[PerSeed]) -> Row:
+    """Return the row of one group whose seeds were looked at one by one."""
+    answers = [answer for seed in found for answer in seed.spent.answers]
+    words = [answer.ask.text for answer in answers if answer.ask.is_words]
+    curves = [discovery_curve(seed.verdicts, seed.reviews) for seed in found]
+    reviews = found[0].reviews
+    costs = [method.cost(seed.judged.seed) for seed in found]
+    return Row(
+        corpus=case.name,
+        digest=case.digest,
+        part=case.part,
+        protocol="per_seed",
+        triage=case.knowledge.triage is not None,
+        method=method.name,
+        load=load,
+        group=group,
+        seeds=len(found),
+        reviews=reviews,
+        reviewed=sum(len(seed.verdicts) for seed in found),
+        finds_half=_mean([finds_at(seed.verdicts, reviews // 2) for seed in found]),
+        finds=_mean([finds_at(seed.verdicts, reviews) for seed in found]),
+        campaigns=_mean([seed.campaigns for seed in found]),
+        campaigns_most=round(_mean([seed.available for seed in found])),
+        searches=_mean([seed.spent.searches for seed in found]),
+        hits=_mean([seed.spent.hits for seed in found]),
+        zero_results=zero_result_rate([answer.total for answer in answers]),
+        copies=copy_rate(_pairs(found)),
+        distinct=distinct_rate([normalise(word) for word in words]),
+        words=words_per_query(words),
+        breadth=breadth([answer.total for answer in answers]),
+        tokens=_mean([cost.tokens for cost in costs]),
+        model_ms=_mean([cost.ms for cost in costs]),
+        search_ms=_mean([sum(answer.took_ms for answer in seed.spent.answers) for seed in found]),
+        replies=sum(cost.replies for cost in costs),
+        unparseable=sum(cost.unparseable for cost in costs),
+        kinds="{}",
+        curve=[round(sum(values) / len(values)) for values in zip(*curves, strict=True)],
+        precision=_mean([precision_at(seed.verdicts, reviews) for seed in found]),
+        share=_mean([yield_at(seed.verdicts, reviews, seed.available) for seed in found]),
+    )
+
+
 def seed_rows(case: Case, result: GroupResult, protocol: str) -> list[SeedRow]:
     """Return a row for each seed of a group."""
     return [
@@ -84,7 +130,7 @@ def seed_rows(case: Case, result: GroupResult, protocol: str) -> list[SeedRow]:
     ]
 
 
-def _pairs(seeds: Sequence[SeedResult]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def _pairs(seeds: Sequence[SeedResult | PerSeed]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return the words of each query beside those of its seed."""
     return [
         (tokens(normalise(answer.ask.text)), tokens(seed.judged.seed.normalised))

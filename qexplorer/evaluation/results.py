@@ -19,7 +19,8 @@ class Row:
     """One method on one group of seeds at one load. Searches, hits, tokens and ms are means a seed.
 
     `finds_half` and `finds` are those after half and all of `reviews`; `curve` those after each review. `campaigns`
-    are those in the pool, `campaigns_most` all that were there to be found.
+    are those in the pool, `campaigns_most` all that were there to be found. Looked at seed by seed, finds are means a
+    seed, with their precision and their share of what could be found.
     """
 
     corpus: str
@@ -51,6 +52,8 @@ class Row:
     unparseable: int
     kinds: str
     curve: list[int]
+    precision: float = 0.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +96,11 @@ def require_new(folder: Path) -> None:
         raise ConfigError(f"{folder} exists already", remedy="Choose another folder for the results")
 
 
-def write_results(results: Results, folder: Path) -> None:
-    """Write a results folder; it appears as a whole. Raises StorageError when the disk does not take it."""
+def write_results(results: Results, folder: Path, *, pages: Mapping[str, str] | None = None) -> None:
+    """Write a results folder with some pages; it appears as a whole.
+
+    Raises StorageError when the disk does not take it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,6 +112,8 @@ def write_results(results: Results, folder: Path) -> None:
         pq.write_table(pa.Table.from_pylist([asdict(row) for row in results.seeds]), part / SEEDS)
         meta = {"format": FORMAT, **results.meta}
         (part / META).write_text(json.dumps(meta, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        for name, text in (pages or {}).items():
+            (part / name).write_text(text, encoding="utf-8")
         part.replace(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from qexplorer.evaluation.bootstrap import Interval, mean
 from qexplorer.evaluation.results import Row, pick
 
+COLUMNS = (
+    "method", "finds at half", "finds", "campaigns in pool", "searches / seed", "hits / seed", "no result", "copies",
+    "distinct", "words", "log10 hits", "parsed", "tokens / seed", "model ms / seed", "search ms / seed",
+)  # fmt: skip
+
+PER_SEED_COLUMNS = ("method", "precision", "yield", "finds at half", "finds", "campaigns found", *COLUMNS[4:])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -27,6 +34,8 @@ class Line:
     model_ms: float
     search_ms: float
     parsed: float
+    precision: float
+    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +94,38 @@ def _line(method: str, rows: Sequence[Row]) -> Line:
         tokens=average("tokens"),
         model_ms=average("model_ms"),
         search_ms=average("search_ms"),
+        precision=average("precision"),
+        share=average("share"),
         parsed=1 - sum(row.unparseable for row in rows) / replies if replies else 1.0,
+    )
+
+
+def caption(table: Table) -> str:
+    """Return what a table is of."""
+    return (
+        f"{table.corpus}, {table.part}, {table.protocol}, {'triage' if table.triage else 'no triage'}, "
+        f"{table.load} searches a seed; {table.groups} groups, {table.reviews} reviews a "
+        f"{'seed' if table.protocol == 'per_seed' else 'group'}, means [95 % interval]"
     )
 
 
 def markdown(table: Table) -> str:
     """Return a table in Markdown."""
-    head = (
-        f"{table.corpus}, {table.part}, {table.protocol}, {'triage' if table.triage else 'no triage'}, "
-        f"{table.load} searches a seed; {table.groups} groups, {table.reviews} reviews each, means [95 % interval]"
-    )
-    columns = [
-        "method", "finds at half", "finds", "campaigns in pool", "searches / seed", "hits / seed", "no result",
-        "copies", "distinct", "words", "log10 hits", "parsed", "tokens / seed", "model ms / seed", "search ms / seed",
-    ]  # fmt: skip
-    lines = [f"**{head}**", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    lines += [f"| {' | '.join(_cells(line))} |" for line in table.lines]
-    return "\n".join(lines) + "\n"
+    head, body = cells(table)
+    lines = [f"**{caption(table)}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in body)]) + "\n"
+
+
+def cells(table: Table) -> tuple[Sequence[str], list[list[str]]]:
+    """Return the head of a table and its figures as text."""
+    if table.protocol == "per_seed":
+        lines = [[each[0], f"{line.precision:.2f}", f"{line.share:.2f}", *each[1:]] for line, each in _texts(table)]
+        return PER_SEED_COLUMNS, lines
+    return COLUMNS, [each for _, each in _texts(table)]
+
+
+def _texts(table: Table) -> list[tuple[Line, list[str]]]:
+    return [(line, _cells(line)) for line in table.lines]
 
 
 def _cells(line: Line) -> list[str]:
