@@ -10,6 +10,7 @@ import typer
 
 from qexplorer.cli.common import Config, OpenSearchUrl, settings_of
 from qexplorer.errors import ConfigError
+from qexplorer.evaluation.names import Protocol
 
 if TYPE_CHECKING:
     from qexplorer.corpus import Corpus
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from qexplorer.settings import Settings
 
 Judged = Literal["dev", "test"]
-Judging = Literal["pool", "per_seed", "disguised"]
 Unit = Literal["cluster", "campaign"]
 LOADS = (1, 3, 6, 12)
 DEFAULT = """
@@ -50,7 +50,7 @@ def evaluate(
     triage: Annotated[bool, typer.Option(help="Have a triage order the pool.")] = True,
     both: Annotated[bool, typer.Option("--both", help="Run with a triage and without.")] = False,
     protocol: Annotated[
-        list[Judging] | None,
+        list[Protocol] | None,
         typer.Option(help="pool, per_seed or disguised (with pool: what survives). May be repeated."),
     ] = None,
     held_out: Annotated[
@@ -69,6 +69,10 @@ def evaluate(
     from qexplorer.evaluation.run import Plan
     from qexplorer.paths import cache_dir
 
+    if held_out and part != "test":
+        raise ConfigError("--held-out kinds are in the test part alone", remedy="Use --part test with --release")
+    if Protocol.TRANSFER in (protocol or ()):
+        raise ConfigError("transfer is the pool protocol on --held-out kinds", remedy="Name the kinds instead")
     if (part == "test") != bool(release):
         raise ConfigError(
             f"the part {part} with the release {release!r}", remedy="Use dev, or test with --release for a release"
@@ -83,7 +87,7 @@ def evaluate(
         extractors=_extractors(settings, extractor or (), samples=samples, temperature=temperature, seed=seed),
         loads=tuple(searches or LOADS),
         triage=(True, False) if both else (triage,),
-        protocols=tuple(protocol or ("pool",)),
+        protocols=tuple(protocol or (Protocol.POOL,)),
         reviews=reviews,
         human=read_human(human) if human else {},
         work=work or cache_dir() / "evaluation",

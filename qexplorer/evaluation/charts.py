@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qexplorer.evaluation.bootstrap import mean
-from qexplorer.evaluation.methods import is_upper_reference
+from qexplorer.evaluation.budget import HITS
+from qexplorer.evaluation.methods import METHODS, is_upper_reference
 from qexplorer.evaluation.results import Row, pick
 
 # Okabe and Ito's palette: told apart also by those who see fewer colours.
@@ -14,13 +15,19 @@ MOST = len(COLOURS)
 
 
 def shown_methods(rows: Sequence[Row]) -> list[str]:
-    """Return the methods that charts show: the best ones by campaigns over all loads, and the upper references."""
-    found: dict[str, list[float]] = {}
+    """Return the methods that charts show: the best four of a model, the best four others, the upper references.
+
+    Best is by campaigns over all loads. A method that fetches more hits a search than the others is in the tables only.
+    """
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.method, []).append(row.campaigns)
-    best = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
-    kept = [name for name in best if not is_upper_reference(name)][:MOST]
-    return [name for name in found if name in kept or is_upper_reference(name)]
+        found.setdefault(row.method, []).append(row)
+    references = {name for name in found if is_upper_reference(name)}
+    deep = {name for name, here in found.items() if any(row.hits > row.searches * HITS for row in here)}
+    best = sorted(set(found) - references - deep, key=lambda name: -_mean(found[name], "campaigns"))
+    of_a_model = [name for name in best if name not in METHODS][: MOST // 2]
+    others = [name for name in best if name in METHODS][: MOST // 2]
+    return [name for name in found if name in {*of_a_model, *others, *references}]
 
 
 def discovery_curves(rows: Sequence[Row]) -> str:
@@ -50,7 +57,9 @@ def finds_by_searches(rows: Sequence[Row]) -> str:
             )
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=method, **style)
         axis.set(xlabel=f"{cost} a seed", ylabel="campaigns in pool")
-        axis.set_xscale("symlog", linthresh=1)
+        # Linear near nothing, for what searches nothing has its place too.
+        axis.set_xscale("symlog", linthresh=3)
+        axis.xaxis.set_major_formatter("{x:g}")
     return _svg(figure, axes[0])
 
 

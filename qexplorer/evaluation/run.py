@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from qexplorer.clock import Clock
 from qexplorer.corpus import Corpus
@@ -14,13 +13,12 @@ from qexplorer.evaluation.methods import Place, make_methods
 from qexplorer.evaluation.methods.active_learning import ActiveLearning
 from qexplorer.evaluation.methods.base import Method
 from qexplorer.evaluation.methods.extractor import Replies
+from qexplorer.evaluation.names import Protocol
 from qexplorer.evaluation.per_seed import explore_seed
 from qexplorer.evaluation.pool import REVIEWS, all_seeds, explore_group
 from qexplorer.evaluation.results import Row, SeedRow
 from qexplorer.evaluation.searches import Searches
 from qexplorer.search.client import OpenSearchClient
-
-Protocol = Literal["pool", "per_seed", "disguised"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class Plan:
     extractors: Mapping[str, Replies]
     loads: tuple[int, ...]
     triage: tuple[bool, ...] = (True,)
-    protocols: tuple[Protocol, ...] = ("pool",)
+    protocols: tuple[Protocol, ...] = (Protocol.POOL,)
     reviews: int = REVIEWS
     human: Mapping[str, Sequence[str]] = field(default_factory=dict)
     work: Path
@@ -52,7 +50,7 @@ async def run_corpus(
         for protocol in plan.protocols:
             listings = indexed(corpus, case.part)
             here = case
-            if protocol == "disguised":
+            if protocol is Protocol.DISGUISED:
                 here, listings = disguise_case(case, corpus, seed=plan.case.seed)
             say(f"{corpus.name}, {protocol}: {len(listings)} listings, {len(here.groups)} groups")
             await fill(client, here.index, listings, clock)
@@ -70,18 +68,18 @@ async def _run_method(
     place: Place, method: Method | ActiveLearning, plan: Plan, protocol: Protocol, rows: Rows
 ) -> None:
     case, index = place.case, place.index
-    named = "transfer" if plan.case.held_out and protocol == "pool" else protocol
+    named = Protocol.TRANSFER if plan.case.held_out and protocol is Protocol.POOL else protocol
     for load in plan.loads:
         for number, group in enumerate(case.groups):
             if isinstance(method, ActiveLearning):
-                if protocol == "per_seed":
+                if protocol is Protocol.PER_SEED:
                     continue
                 result = method.run(case, number=number, load=load, reviews=plan.reviews)
-            elif protocol == "per_seed":
+            elif protocol is Protocol.PER_SEED:
                 found = [await explore_seed(case, index, method, judged, load=load) for judged in group]
                 rows[0].append(per_seed_row(case, method, load, number, found))
                 continue
             else:
                 result = await explore_group(case, index, method, number=number, load=load, reviews=plan.reviews)
-            rows[0].append(group_row(case, result, named))
-            rows[1].extend(seed_rows(case, result, named))
+            rows[0].append(group_row(case, result, named.value))
+            rows[1].extend(seed_rows(case, result, named.value))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from qexplorer.corpus import Corpus, make_corpus
 from qexplorer.evaluation.budget import Answer, Ask, Budget
@@ -16,15 +17,20 @@ from qexplorer.testing import MemorySearcher, WordTriage
 GOODS = "gummies vapes pills badges".split()
 
 
-def small_corpus(campaigns: int = 80, others: int = 40) -> Corpus:
-    """Return a corpus of two kinds: each campaign has two listings, and shares one of four goods with others."""
-    rows = [
+def small_rows(campaigns: int = 80, others: int = 40) -> list[dict[str, Any]]:
+    """Return rows of two kinds: each campaign has two listings, and shares one of four goods with others."""
+    rows: list[dict[str, Any]] = [
         {"id": f"p{n}-{copy}", "text": f"strong {GOODS[n % 4]} brand{n} batch{n} copy{copy}", "toxic": True}
         | {"kind": "drugs" if n % 4 < 3 else "papers", "lang": "en"}
         for n in range(campaigns)
         for copy in range(2)
     ]
-    rows += [{"id": f"h{n}", "text": f"garden chair {n} strong wood{n}", "toxic": False} for n in range(others)]
+    return rows + [{"id": f"h{n}", "text": f"garden chair {n} strong wood{n}", "toxic": False} for n in range(others)]
+
+
+def small_corpus(campaigns: int = 80, others: int = 40) -> Corpus:
+    """Return a corpus of such rows."""
+    rows = small_rows(campaigns, others)
     return make_corpus("small", [Row(number=n, value=row) for n, row in enumerate(rows, start=1)])
 
 
