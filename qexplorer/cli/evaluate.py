@@ -164,7 +164,7 @@ def _extractors(
     for text in given:
         name, _, value = text.partition("=")
         model, adapter, prompt = (*value.split(","), "", "")[:3]
-        if not name or value.count(",") > 2:
+        if not name or "=" not in text or value.count(",") > 2:
             raise ConfigError(f"--extractor {text} is of another form", remedy="Write NAME=MODEL,ADAPTER,PROMPT")
         engine = settings.engines.get(model or "default")
         if engine is None:
