@@ -38,7 +38,7 @@ class Comparison:
 
 def compare_methods(results: Results, one: str, other: str) -> list[Comparison]:
     """Compare two methods of one evaluation; raises BadInputError when it lacks one of them."""
-    return _compare(results.rows, one, results.rows, other)
+    return compare_rows(results.rows, one, results.rows, other)
 
 
 def compare_folders(one: Results, other: Results, methods: Sequence[str] = ()) -> list[Comparison]:
@@ -48,7 +48,7 @@ def compare_folders(one: Results, other: Results, methods: Sequence[str] = ()) -
         raise BadInputError(
             "the two results have no method in common", remedy="Compare two methods of one: --results FOLDER ONE OTHER"
         )
-    return [found for name in names for found in _compare(one.rows, name, other.rows, name)]
+    return [found for name in names for found in compare_rows(one.rows, name, other.rows, name)]
 
 
 def sentence(found: Comparison) -> str:
@@ -60,7 +60,8 @@ def sentence(found: Comparison) -> str:
     return f"{how}: {names}: {found.verdict}; {figures}; {hits}; {found.groups} groups"
 
 
-def _compare(one: Sequence[Row], name: str, other: Sequence[Row], baseline: str) -> list[Comparison]:
+def compare_rows(one: Sequence[Row], name: str, other: Sequence[Row], baseline: str) -> list[Comparison]:
+    """Compare a method of some rows with one of others, wherever both ran on the same groups of seeds."""
     for rows, wanted in ((one, name), (other, baseline)):
         if not pick(rows, method=wanted):
             names = ", ".join(dict.fromkeys(row.method for row in rows))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, ModelError
+from qexplorer.learn.guards import BETA
 from qexplorer.learn.sft import FEWEST_ROWS, OnStep, run, watcher
 from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
@@ -19,7 +20,6 @@ from qexplorer.learn.training import (
 from qexplorer.llm.loading import fingerprint
 from qexplorer.llm.prompt import load_template
 
-BETA = 0.1
 SFT_SHARE = 0.2
 
 
@@ -64,7 +64,8 @@ def train_dpo(data: Path, adapter: Path, out: Path, settings: TrainingSettings, 
     trainer = _trainer()(
         model=model,
         args=DPOConfig(
-            **arguments(settings, out, steps=int(steps)),
+            # Grouping by length needs a column that the trainer drops.
+            **arguments(settings, out, steps=int(steps)) | {"train_sampling_strategy": "random"},
             beta=BETA,
             loss_type=["sigmoid", "sft"],
             loss_weights=[1.0, SFT_SHARE],

@@ -8,7 +8,10 @@ from typing import Any
 from qexplorer.errors import TrainingError
 from qexplorer.near_duplicates import terms
 
+BETA = 0.1
 MOST_FALL = 0.2
+# A reply that is nearly certain may lose a nat.
+ALLOWANCE = 1.0
 TOO_EASY = 0.999
 EARLY = 0.25
 MOST_DRIFT = 0.3
@@ -31,17 +34,19 @@ class Habits:
     unparseable: float
 
 
-def check_log(entry: Mapping[str, Any], first: Mapping[str, Any], done: float) -> None:
-    """Look at one line of the trainer's log; `first` is the run's first, `done` the share of the run behind it.
+def check_log(entry: Mapping[str, Any], done: float) -> None:
+    """Look at one line of the trainer's log; `done` is the share of the run behind it.
 
-    Raises TrainingError for a loss that is no number, a chosen reply that has become much less likely, and preferences
+    Raises TrainingError for a loss that is no number, chosen replies that have become much less likely, and preferences
     that are learnt suspiciously fast.
     """
     loss = entry.get("loss")
     if loss is not None and not math.isfinite(loss):
         raise TrainingError(f"the loss is {loss}", remedy="Lower the learning rate, and look at the data card")
-    before, now = first.get("logps/chosen"), entry.get("logps/chosen")
-    if before is not None and now is not None and now < before * (1 + MOST_FALL):
+    now = entry.get("logps/chosen", 0.0)
+    # The reward is beta times the distance to the reference on the very same rows, so no other rows' noise is in it.
+    before = now - entry.get("rewards/chosen", 0.0) / BETA
+    if now < before * (1 + MOST_FALL) - ALLOWANCE:
         raise TrainingError(
             f"the chosen replies' log-probability fell from {before:.1f} to {now:.1f}",
             remedy="Lower the learning rate, or raise the share of the SFT loss",

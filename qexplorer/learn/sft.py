@@ -64,6 +64,9 @@ def _row(tokenizer: Any, before: Sequence[int], reply: str) -> dict[str, list[in
 
 def run(trainer: Any, *, resume: bool) -> None:
     """Train, or go on from the last checkpoint. Raises TrainingError with the reason when a guard has stopped it."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=resume or None)
     stopped = [each.error for each in trainer.callback_handler.callbacks if getattr(each, "error", None)]
     if stopped:
@@ -76,15 +79,13 @@ def watcher(on_step: OnStep) -> Any:
 
     class Watcher(TrainerCallback):  # type: ignore[misc]  # the library is not followed by the type checker
         def __init__(self) -> None:
-            self.first: Mapping[str, Any] = {}
             self.error: TrainingError | None = None
             self.loss = float("nan")
 
         def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-            self.first = self.first or dict(logs)
             self.loss = logs.get("loss", self.loss)
             try:
-                check_log(logs, self.first, state.global_step / max(1, state.max_steps))
+                check_log(logs, state.global_step / max(1, state.max_steps))
             except TrainingError as error:
                 self.error = error
                 control.should_training_stop = True

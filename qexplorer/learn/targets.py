@@ -8,7 +8,7 @@ from qexplorer.learn.reward import Asked, best_set, gain, reach, shares_word, we
 from qexplorer.near_duplicates import terms
 
 PASSES = 2
-DRAWS = 3
+DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,34 +5,32 @@ import pytest
 from qexplorer.errors import TrainingError
 from qexplorer.learn.guards import check_habits, check_log, habits
 
-FIRST = {"loss": 1.0, "logps/chosen": -20.0, "rewards/accuracies": 0.5, "rewards/margins": 0.0}
-
 
 def test_a_usual_run_goes_on() -> None:
     """Losses fall, margins grow, probabilities move a little."""
-    check_log(FIRST, FIRST, 0.0)
-    check_log({"loss": 0.5, "logps/chosen": -22.0, "rewards/accuracies": 0.9, "rewards/margins": 0.4}, FIRST, 0.5)
+    check_log({"loss": 1.0, "logps/chosen": -20.0, "rewards/accuracies": 0.5, "rewards/margins": 0.0}, 0.0)
+    check_log({"loss": 0.5, "logps/chosen": -22.0, "rewards/chosen": -0.2, "rewards/accuracies": 0.9}, 0.5)
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_it(loss: float) -> None:
     """Everything behind it would be worthless."""
     with pytest.raises(TrainingError, match="the loss is"):
-        check_log({"loss": loss}, FIRST, 0.5)
+        check_log({"loss": loss}, 0.5)
 
 
 def test_chosen_replies_must_not_become_unlikely() -> None:
     """More than a fifth below the start means that both sides are pushed down."""
     with pytest.raises(TrainingError, match=r"fell from -20.0 to -25.0"):
-        check_log({"logps/chosen": -25.0}, FIRST, 0.5)
+        check_log({"logps/chosen": -25.0, "rewards/chosen": -0.5}, 0.5)
 
 
 def test_pairs_that_are_told_apart_at_once_are_given_away() -> None:
     """Early and sure is a shortcut; late and sure is learning."""
     easy = {"rewards/accuracies": 1.0, "rewards/margins": 2.0}
-    check_log(easy, FIRST, 0.5)
+    check_log(easy, 0.5)
     with pytest.raises(TrainingError, match="gives them away"):
-        check_log(easy, FIRST, 0.1)
+        check_log(easy, 0.1)
 
 
 def test_habits_are_counted_over_queries() -> None:

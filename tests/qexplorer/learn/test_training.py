@@ -1,0 +1,155 @@
+"""Both stages of training on a tiny model: the real trainers, rows and adapters, in seconds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qexplorer.errors import BadInputError, ConfigError, ModelError
+from qexplorer.learn.dpo import train_dpo
+from qexplorer.learn.sft import train_sft
+from qexplorer.learn.store import write_table
+from qexplorer.learn.training import TrainingSettings
+from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine, render
+from qexplorer.llm.tiny import save_tiny_model
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def flags(**columns: Sequence[str]) -> list[dict[str, Any]]:
+    shared = [{"title": f"t{n}", "description": "", "kind": "drugs", "locale": "en"} for n in range(16)]
+    return [
+        {**row, **{name: values[n % len(values)] for name, values in columns.items()}} for n, row in enumerate(shared)
+    ]
+
+
+def settings(model: Path, **changes: Any) -> TrainingSettings:
+    usual: dict[str, Any] = {"rank": 4, "learning_rate": 0.02, "batch_size": 4, "epochs": 4.0, "save_steps": 2}
+    return TrainingSettings(model=str(model), **usual | changes)
+
+
+def quiet(_done: int, _total: int, _loss: float) -> None:
+    """Hear of a step."""
+
+
+@pytest.fixture(scope="module")
+def sft_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("data") / "sft.parquet", flags(reply=["zaza; lean"]))
+
+
+@pytest.fixture(scope="module")
+def adapter(model: Path, sft_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sft") / "adapter"
+    train_sft(sft_data, out, settings(model, epochs=8.0), quiet)
+    return out
+
+
+def logprob(model: Path, adapter: Path | None, reply: str) -> float:
+    """Return the log-probability of a reply to a listing that was not trained on."""
+    import torch
+    from peft import PeftModel
+
+    from qexplorer.learn.training import load_base, prompt_ids, said_ids
+
+    base, tokenizer = load_base(str(model))
+    if adapter is not None:
+        base = PeftModel.from_pretrained(base, str(adapter))
+    row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
+    before, said = prompt_ids(tokenizer, load_template("short"), row), said_ids(tokenizer, reply)
+    with torch.inference_mode():
+        logits = base(torch.tensor([[*before, *said]])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+    return float(logits.gather(1, torch.tensor(said)[:, None]).sum())
+
+
+def test_sft_teaches_the_replies(model: Path, adapter: Path) -> None:
+    """Also for a listing that was not among them, and the adapter holds its record and curves."""
+    assert logprob(model, adapter, "zaza; lean") > logprob(model, None, "zaza; lean") + 5
+    record = json.loads((adapter / "training.json").read_text())
+    assert record["stage"] == "sft"
+    assert record["rows"] == 16
+    assert record["data"]["sha256"]
+    assert record["history"][-1]["step"] == 32
+    assert (adapter / "curves.png").stat().st_size > 1000
+    assert not (adapter / "checkpoints").exists()
+
+
+def test_the_engine_answers_with_the_adapter(model: Path, adapter: Path) -> None:
+    """And sees the very tokens that were trained on."""
+    from qexplorer.learn.training import load_base, prompt_ids
+
+    engine = open_engine(EngineSettings(model=str(model), adapter=str(adapter)))
+    prompt = render(load_template("short"), title="other", description="", kind="drugs", locale="en")
+    (reply,) = engine.generate([prompt], Sampling(), deadline_s=60)
+    assert engine.version.adapter.startswith("adapter@")
+    _, tokenizer = load_base(str(model))
+    row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
+    assert reply.prompt_tokens == len(prompt_ids(tokenizer, load_template("short"), row))
+    assert reply.generations[0].text.startswith("z")
+
+
+def test_dpo_prefers_the_chosen(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """The margin between both grows from where the SFT adapter stood."""
+    data = write_table(tmp_path / "pairs.parquet", flags(chosen=["zaza; lean"], rejected=["lean; zaza"]))
+    out = tmp_path / "dpo"
+    record = train_dpo(data, adapter, out, settings(model, rank=0, learning_rate=0.001), quiet)
+    assert record["adapter"].startswith("adapter@")
+
+    def margin(folder: Path) -> float:
+        return logprob(model, folder, "zaza; lean") - logprob(model, folder, "lean; zaza")
+
+    assert margin(out) > margin(adapter) + 0.5
+
+
+def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """From its last checkpoint, and it ends with the very adapter of a run in one go."""
+
+    class Killed(Exception):  # noqa: N818 - no error of ours
+        pass
+
+    def kill(done: int, _total: int, _loss: float) -> None:
+        if done == 9:
+            raise Killed
+
+    steps: list[int] = []
+    with pytest.raises(Killed):
+        train_sft(sft_data, tmp_path / "cut", settings(model), kill)
+    train_sft(sft_data, tmp_path / "cut", settings(model), lambda done, _total, _loss: steps.append(done))
+    assert steps == list(range(9, 17))
+    train_sft(sft_data, tmp_path / "whole", settings(model), quiet)
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_other_inputs_do_not_go_on_with_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """Neither with the beginning of another run nor over its result."""
+
+    def kill(_done: int, _total: int, _loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_sft(sft_data, tmp_path / "out", settings(model), kill)
+    with pytest.raises(ConfigError, match="beginning of a run with other inputs"):
+        train_sft(sft_data, tmp_path / "out", settings(model, seed=2), quiet)
+    train_sft(sft_data, tmp_path / "out", settings(model), quiet)
+    with pytest.raises(ConfigError, match="holds a trained adapter"):
+        train_sft(sft_data, tmp_path / "out", settings(model), quiet)
+
+
+def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """No rows, no file, no adapter, or one of another model."""
+    empty = write_table(tmp_path / "empty.parquet", [])
+    with pytest.raises(BadInputError, match="has 0 rows"):
+        train_sft(empty, tmp_path / "a", settings(model), quiet)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        train_sft(tmp_path / "none.parquet", tmp_path / "b", settings(model), quiet)
+    with pytest.raises(BadInputError, match="has 0 pairs"):
+        train_dpo(empty, adapter, tmp_path / "c", settings(model), quiet)
+    with pytest.raises(ModelError, match="there is no adapter"):
+        train_dpo(empty, tmp_path, tmp_path / "d", settings(model), quiet)
