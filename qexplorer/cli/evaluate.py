@@ -14,8 +14,9 @@ from qexplorer.evaluation.names import Protocol
 
 if TYPE_CHECKING:
     from qexplorer.corpus import Corpus
-    from qexplorer.evaluation.methods.extractor import Replies
+    from qexplorer.evaluation.methods.replies import Replies
     from qexplorer.evaluation.run import Plan
+    from qexplorer.llm.engine import Sampling
     from qexplorer.settings import Settings
 
 Judged = Literal["dev", "test"]
@@ -58,7 +59,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the groups, the triage and the samples.")] = 0,
     human: Annotated[Path | None, typer.Option(help="CSV of people's queries, for the method `human`.")] = None,
-    work: Annotated[Path | None, typer.Option(help="Folder of what is kept between runs: triages.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder of what is kept between runs: triages, replies.")] = None,
     config: Config = None,
     opensearch: OpenSearchUrl = None,
 ) -> None:
@@ -67,6 +68,7 @@ def evaluate(
     from qexplorer.evaluation.methods.human import read_human
     from qexplorer.evaluation.results import require_new
     from qexplorer.evaluation.run import Plan
+    from qexplorer.llm.engine import Sampling
     from qexplorer.paths import cache_dir
 
     if held_out and part != "test":
@@ -79,18 +81,20 @@ def evaluate(
         )
     require_new(out)
     settings = settings_of(config, opensearch)
+    sampling = Sampling(greedy=True, samples=samples, temperature=temperature, seed=seed)
+    kept = work or cache_dir() / "evaluation"
     plan = Plan(
         case=CaseSettings(
             part=part, group_size=group_size, groups=groups, unit=unit, held_out=bool(held_out), seed=seed
         ),
         methods=_methods(method or DEFAULT),
-        extractors=_extractors(settings, extractor or (), samples=samples, temperature=temperature, seed=seed),
+        extractors=_extractors(settings, extractor or (), sampling, kept),
         loads=tuple(searches or LOADS),
         triage=(True, False) if both else (triage,),
         protocols=tuple(protocol or (Protocol.POOL,)),
         reviews=reviews,
         human=read_human(human) if human else {},
-        work=work or cache_dir() / "evaluation",
+        work=kept,
     )
     opened = _corpora(corpora, source or (), held_out or (), seed)
     with _opensearch(settings, opensearch) as reachable:
@@ -152,12 +156,9 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(METHODS) if "all" in names else tuple(name for name in names if name != "none")
 
 
-def _extractors(
-    settings: "Settings", given: Sequence[str], *, samples: int, temperature: float, seed: int
-) -> dict[str, "Replies"]:
+def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling", folder: Path) -> dict[str, "Replies"]:
     """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
-    from qexplorer.evaluation.methods.extractor import Replies
-    from qexplorer.llm.engine import Sampling
+    from qexplorer.evaluation.methods.replies import Replies
     from qexplorer.llm.opening import open_engine
 
     made = {}
@@ -172,8 +173,7 @@ def _extractors(
             engine = settings.engines["default"].model_copy(update=kind)
         if adapter:
             engine = engine.model_copy(update={"adapter": adapter})
-        sampling = Sampling(greedy=True, samples=samples, temperature=temperature, seed=seed)
-        made[name] = Replies(open_engine(engine), prompt=prompt or "default", sampling=sampling)
+        made[name] = Replies(open_engine(engine), prompt=prompt or "default", sampling=sampling, folder=folder)
     return made
 
 

@@ -71,7 +71,10 @@ def bars(rows: Sequence[Row]) -> str:
     styles = _styles(rows)
     for axis, load in zip(axes, loads, strict=True):
         for place, method in enumerate(methods):
-            interval = mean([row.campaigns for row in pick(rows, method=method, load=load)])
+            values = [row.campaigns for row in pick(rows, method=method, load=load)]
+            if not values:
+                continue
+            interval = mean(values)
             colour = styles[method]["color"] if method in styles else "#999999"
             error = [[interval.value - interval.low], [interval.high - interval.value]]
             axis.barh(place, interval.value, color=colour, xerr=error, ecolor="#333333", capsize=2, height=0.7)

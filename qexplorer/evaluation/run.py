@@ -12,7 +12,7 @@ from qexplorer.evaluation.measure import group_row, per_seed_row, seed_rows
 from qexplorer.evaluation.methods import Place, make_methods
 from qexplorer.evaluation.methods.active_learning import ActiveLearning
 from qexplorer.evaluation.methods.base import Method
-from qexplorer.evaluation.methods.extractor import Replies
+from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.names import Protocol
 from qexplorer.evaluation.per_seed import explore_seed
 from qexplorer.evaluation.pool import REVIEWS, all_seeds, explore_group

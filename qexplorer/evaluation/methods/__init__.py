@@ -11,12 +11,13 @@ from qexplorer.evaluation.case import Case
 from qexplorer.evaluation.methods.active_learning import ActiveLearning
 from qexplorer.evaluation.methods.base import Method
 from qexplorer.evaluation.methods.by_feedback import ByFeedback, SpansOfHits
-from qexplorer.evaluation.methods.extractor import Extractor, Order, Replies
+from qexplorer.evaluation.methods.extractor import Extractor, Order
 from qexplorer.evaluation.methods.human import Human
 from qexplorer.evaluation.methods.knn import Knn
 from qexplorer.evaluation.methods.nearest_spans import NearestSpans
 from qexplorer.evaluation.methods.oracle import Oracle
 from qexplorer.evaluation.methods.own_spans import OwnSpans
+from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.methods.rm3 import Rm3
 from qexplorer.evaluation.methods.significant_text import SignificantText
 from qexplorer.evaluation.methods.tfidf import TfIdf

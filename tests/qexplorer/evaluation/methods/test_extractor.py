@@ -4,7 +4,8 @@ import pytest
 
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.budget import Budget
-from qexplorer.evaluation.methods.extractor import Extractor, Order, Replies
+from qexplorer.evaluation.methods.extractor import Extractor, Order
+from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.pool import all_seeds
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.evaluation.testing import small_case

@@ -6,7 +6,7 @@ from qexplorer.clock import SystemClock
 from qexplorer.errors import ConfigError
 from qexplorer.evaluation.methods import METHODS, Place, is_upper_reference, make_methods
 from qexplorer.evaluation.methods.active_learning import ActiveLearning
-from qexplorer.evaluation.methods.extractor import Replies
+from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.pool import all_seeds, explore_group
 from qexplorer.evaluation.testing import small_case
 from qexplorer.llm.engine import Sampling
