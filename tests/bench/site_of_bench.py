@@ -66,7 +66,9 @@ class Bench:
         try:
             while len(seen) < count:
                 for messages in (await consumer.getmany(timeout_ms=500, max_records=5000)).values():
-                    seen |= {m.key for m in messages if dict(m.headers)["type"] == b"FlagResult" and wanted in m.value}
+                    seen |= {
+                        m.key for m in messages if dict(m.headers).get("type") == b"FlagResult" and wanted in m.value
+                    }
                 yield len(seen)
                 await asyncio.sleep(0)
         finally:
