@@ -6,13 +6,17 @@ from html import escape
 
 from qexplorer.evaluation.bootstrap import ratio
 from qexplorer.evaluation.charts import bars, discovery_curves, finds_by_searches, shown_methods
+from qexplorer.evaluation.equal_hits import at_equal_hits
 from qexplorer.evaluation.methods import is_upper_reference
 from qexplorer.evaluation.metrics.survival import survival
 from qexplorer.evaluation.results import Results, Row, SeedRow, pick
 from qexplorer.evaluation.table import Table, caption, cells, markdown, tables
 
 EXTREMES = 3
-SURVIVAL = ("method", "corpus", "searches", "finds undisguised", "disguised", "share that survives")
+# One deep search: there is no telling what its first hits alone would have brought.
+DEEP = ("whole_text_300", "whole_text_1000")
+EQUAL_HITS = ("method", "campaigns in pool", "of a text match", "ratio [95 % interval]")
+SURVIVAL = ("method", "corpus", "triage", "searches", "finds undisguised", "disguised", "share that survives")
 Place = tuple[str, str, bool]
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1400px; padding: 0 1rem; color: #222; }
@@ -37,6 +41,8 @@ def markdown_report(results: Results) -> str:
         for load in _loads_with_kinds(rows):
             head, lines = kinds_table(pick(rows, load=load))
             parts.append(_markdown(head, lines, f"Finds by kind of the listing, {load} searches a seed"))
+        if equal := equal_hits_table(rows):
+            parts.append(_markdown(EQUAL_HITS, equal, _equal_title(rows)))
     if survived := survival_table(results.rows):
         parts.append(_markdown(SURVIVAL, survived, "Finds among disguised listings ÷ finds among the same undisguised"))
     return "\n".join(parts)
@@ -55,6 +61,8 @@ def html_report(results: Results) -> str:
         ]
         parts += [f"<h3>{title}</h3>{chart(rows)}" for title, chart in charts]
         parts += ["<h3>At equal searches</h3>", *(_html_table(table) for table in tables(rows))]
+        if equal := equal_hits_table(rows):
+            parts += ["<h3>At equal fetched hits</h3>", _html(EQUAL_HITS, equal, _equal_title(rows))]
         for load in _loads_with_kinds(rows):
             head, lines = kinds_table(pick(rows, load=load))
             parts.append(_html(head, lines, f"By kind of the listing found: {load} searches a seed, finds a group"))
@@ -101,11 +109,25 @@ def survival_table(rows: Sequence[Row]) -> list[list[str]]:
         finds = [row.finds for row in hidden], [row.finds for row in plain]
         share = survival(sum(finds[0]), sum(finds[1]))
         bounds = ratio(*finds)
-        lines.append([
-            method, corpus, str(load), f"{sum(finds[1]) / len(plain):.1f}", f"{sum(finds[0]) / len(hidden):.1f}",
-            f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]",
-        ])  # fmt: skip
+        means = [f"{sum(finds[1]) / len(plain):.1f}", f"{sum(finds[0]) / len(hidden):.1f}"]
+        left = f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"
+        lines.append([method, corpus, "yes" if triage else "no", str(load), *means, left])
     return lines
+
+
+def equal_hits_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return each method that searches at the hits of a text match; nothing where that did not run."""
+    searching = {row.method for row in rows if row.hits > 0}
+    return [
+        [line.method, f"{line.campaigns:.1f}", f"{line.baseline:.1f}", line.ratio.text(2)]
+        for line in at_equal_hits(rows)
+        if line.method in searching and line.method not in DEEP
+    ]
+
+
+def _equal_title(rows: Sequence[Row]) -> str:
+    hits = next(line.hits for line in at_equal_hits(rows))
+    return f"At the {hits:.0f} hits a seed that a text match fetches, between the loads that were run"
 
 
 def _loads_with_kinds(rows: Sequence[Row]) -> list[int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from qexplorer.evaluation.measure import group_row, seed_rows
 from qexplorer.evaluation.pool import explore_group
-from qexplorer.evaluation.report import html_report, kinds_table, markdown_report, survival_table
+from qexplorer.evaluation.report import equal_hits_table, html_report, kinds_table, markdown_report, survival_table
 from qexplorer.evaluation.results import Results
 from qexplorer.evaluation.testing import GOODS, Scripted, small_case
 from tests.qexplorer.evaluation.test_results import a_row
@@ -48,8 +48,15 @@ def test_kinds_are_counted_a_group() -> None:
     assert kinds_table(rows) == (["method", "drugs", "papers"], [["m", "2.0", "0.5"]])
 
 
+def test_equal_hits_are_told_where_a_text_match_ran() -> None:
+    """Half of 8 campaigns at half of 40 hits, to 5 of a text match; a deep search is not cut short."""
+    rows = [a_row(), a_row(method="whole_text", hits=20.0, campaigns=5.0), a_row(method="whole_text_300", hits=300.0)]
+    assert equal_hits_table(rows) == [["m", "4.0", "5.0", "0.80 [0.80, 0.80]"]]
+    assert equal_hits_table(rows[:1]) == []
+
+
 def test_survival_is_told_where_both_protocols_ran() -> None:
     """30 of 40 finds survive; without the undisguised run nothing can be said."""
     rows = [a_row(finds=40.0), a_row(finds=30.0, protocol="disguised")]
-    assert survival_table(rows) == [["m", "small", "3", "40.0", "30.0", "0.75 [0.75, 0.75]"]]
+    assert survival_table(rows) == [["m", "small", "yes", "3", "40.0", "30.0", "0.75 [0.75, 0.75]"]]
     assert survival_table(rows[1:]) == []
