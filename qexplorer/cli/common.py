@@ -30,6 +30,23 @@ def settings_of(config: Path | None, opensearch: str | None = None, **sections: 
 
 
 @contextmanager
+def opensearch_of(settings: "Settings", url: str | None, data: Path | None = None) -> Iterator["Settings"]:
+    """Yield settings that name an OpenSearch: the given one, or an embedded one for as long as it is needed.
+
+    `data` keeps the embedded one's indices for the next time.
+    """
+    patient = {"timeout_s": max(60.0, settings.search.timeout_s)}
+    if url:
+        yield settings.model_copy(update={"search": settings.search.model_copy(update=patient)})
+        return
+    from qexplorer.stack import running
+
+    with running(kafka=False, data=data, on_progress=lambda line: typer.echo(line, err=True)) as endpoints:
+        search = settings.search.model_copy(update={**patient, "url": endpoints.opensearch})
+        yield settings.model_copy(update={"search": search})
+
+
+@contextmanager
 def lines_to(path: Path | None) -> Iterator["Lines"]:
     """Open a JSONL file, or standard output."""
     if path is None:
@@ -79,10 +96,18 @@ class Meter:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar = bar
         self._task = task
+        self._what = ""
 
     def advance(self, steps: int = 1) -> None:
         """Move on."""
         self._bar.advance(self._task, steps)
+
+    def more(self, what: str, steps: int, total: int) -> None:
+        """Move on with one of several things that follow each other, each with a total of its own."""
+        if self._what != what:
+            self._what = what
+            self._bar.update(self._task, description=what, completed=0)
+        self._bar.update(self._task, advance=steps, total=total)
 
     def at(self, done: int, total: int) -> None:
         """Stand at a step of so many."""

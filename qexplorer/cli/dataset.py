@@ -10,10 +10,9 @@ from qexplorer.cli.common import Config, Fields, OpenSearchUrl, lines_to, progre
 from qexplorer.errors import BadInputError
 
 if TYPE_CHECKING:
-    from qexplorer.learn.build import Asker
+    from qexplorer.learn.build import Asker, Judges
     from qexplorer.learn.store import Store
     from qexplorer.settings import Settings
-    from qexplorer.triage import Triage
     from schemas import FlaggedListing
 
 app = typer.Typer(no_args_is_help=True, help="Split a corpus, and build training data from what searches find.")
@@ -63,7 +62,8 @@ def build(
     config: Config = None,
 ) -> None:
     """Run what could find the flags' siblings, judge what it finds, and write sft.parquet and pairs.parquet."""
-    from qexplorer.learn.store import Store
+    from qexplorer.learn.build import Judges
+    from qexplorer.learn.store import Store, triage_of, write_whole
     from qexplorer.triage import open_triage
 
     settings = settings_of(config, opensearch)
@@ -74,9 +74,10 @@ def build(
     asker = _asker(model, adapter, prompt, samples, temperature, seed) if model else None
     store = Store(out)
     assert judge is not None  # noqa: S101 - a path was given
-    made = asyncio.run(
-        _build(settings, store, index, known, judge, _verdicts(verdicts), asker, most=searches, seed=seed)
-    )
+    # Later rounds judge what they find by the same triage.
+    write_whole(triage_of(store, index), triage.read_bytes())
+    judges = Judges(triage=judge, verdicts=_verdicts(verdicts))
+    made = asyncio.run(_build(settings, store, index, known, judges, asker, most=searches, seed=seed))
     typer.echo(made, err=True)
 
 
@@ -85,30 +86,21 @@ async def _build(
     store: "Store",
     index: str,
     known: list["FlaggedListing"],
-    judge: "Triage",
-    verdicts: dict[str, bool],
+    judges: "Judges",
     asker: "Asker | None",
     *,
     most: int,
     seed: int,
 ) -> str:
-    from qexplorer.learn import build as steps
+    from qexplorer.learn.build import fill
     from qexplorer.learn.card import as_markdown
     from qexplorer.learn.derive import write_sets
-    from qexplorer.learn.store import IndexRow
     from qexplorer.search.client import OpenSearchClient
 
-    rows = steps.add_flags(store, index, known)
     async with OpenSearchClient(settings.search) as client:
-        store.add([IndexRow(index=index, size=await client.count(index))])
-        if asker is not None:
-            with progress("replies", total=len(rows)) as meter:
-                await asyncio.to_thread(steps.add_replies, store, rows, asker, meter.advance)
-        queries = steps.propose_queries(store, index, most)
-        with progress("searches", total=len(queries)) as meter:
-            await steps.run_queries(store, client, index, queries, meter.advance)
-    steps.judge(store, index, judge, verdicts)
-    return as_markdown(write_sets(store, inputs={"seed": seed, "triage": judge.version}, seed=seed))
+        with progress("searches") as meter:
+            await fill(store, client, index, known, judges, most=most, asker=asker, tell=meter.more)
+    return as_markdown(write_sets(store, inputs={"seed": seed, "triage": judges.triage.version}, seed=seed))
 
 
 def _flags(source: Path, field: list[str] | None, settings: "Settings") -> list["FlaggedListing"]:

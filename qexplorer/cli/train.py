@@ -1,14 +1,18 @@
-"""`qexplorer train sft | dpo`."""
+"""`qexplorer train sft | dpo | all`."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qexplorer.cli.common import progress
+from qexplorer.cli.common import Config, OpenSearchUrl, opensearch_of, progress, settings_of
+
+if TYPE_CHECKING:
+    from qexplorer.settings import SearchSettings
 
 LINES_EVERY = 20
 
@@ -54,20 +58,29 @@ def sft(
 
 @app.command()
 def dpo(
-    data: Annotated[Path, typer.Argument(help="pairs.parquet of a candidate store.")],
-    adapter: Annotated[Path, typer.Option(help="The SFT adapter that wrote the replies.")],
+    store: Annotated[Path, typer.Argument(help="Candidate store of `dataset build`; replies are added to it.")],
+    adapter: Annotated[Path, typer.Option(help="The SFT adapter to go on from.")],
     out: Out,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each with replies of the newest adapter.")] = 1,
     model: Model = "packaged",
     prompt: PromptName = "short",
+    flags: Annotated[int, typer.Option(min=1, help="Flags of each index to write replies for, at most.")] = 250,
+    samples: Annotated[int, typer.Option(min=4, help="Replies drawn of each.")] = 8,
+    temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-5,
     batch_size: BatchSize = 4,
     epochs: Epochs = 1.0,
     seed: Seed = 0,
+    opensearch: OpenSearchUrl = None,
+    config: Config = None,
 ) -> None:
-    """Align the adapter with what the search system found better."""
-    from qexplorer.learn.dpo import train_dpo
+    """Align the adapter with what the search finds for its own replies, in rounds."""
+    from qexplorer.learn.rounds import RoundSettings, train_rounds
+    from qexplorer.learn.store import Store
     from qexplorer.learn.training import TrainingSettings
+    from qexplorer.search.client import OpenSearchClient
 
+    search = settings_of(config, opensearch).search
     settings = TrainingSettings(
         model=model,
         prompt=prompt,
@@ -78,8 +91,69 @@ def dpo(
         seed=seed,
     )
     with _steps("dpo") as on_step:
-        record = train_dpo(data, adapter, out, settings, on_step)
-    typer.echo(f"{out}: trained on {record['rows']} pairs", err=True)
+        last = train_rounds(
+            Store(store),
+            adapter,
+            out,
+            settings,
+            RoundSettings(flags=flags, samples=samples, temperature=temperature),
+            rounds=rounds,
+            searcher=lambda: OpenSearchClient(search),
+            on_step=on_step,
+        )
+    typer.echo(f"{last} is the adapter of the last round", err=True)
+
+
+@app.command("all")
+def train_all(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with train.jsonl (flags) and listings.jsonl.")],
+    out: Out,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of DPO behind the SFT.")] = 1,
+    searches: Annotated[int, typer.Option(min=1, help="Distinct queries to run in each index, at most.")] = 30_000,
+    model: Model = "packaged",
+    prompt: PromptName = "short",
+    seed: Seed = 0,
+    config: Config = None,
+    opensearch: OpenSearchUrl = None,
+) -> None:
+    """Train an adapter from known flags and listings: triage, index, candidate store, SFT, DPO.
+
+    Without --opensearch the engine that comes with the project runs for it. A run that was cut off goes on.
+    """
+    from qexplorer.learn.recipe import fill_from, sources_of, train_adapter
+    from qexplorer.learn.store import Store
+    from qexplorer.learn.training import TrainingSettings
+    from qexplorer.policies import load_policies
+    from qexplorer.search.client import OpenSearchClient
+
+    settings = settings_of(config, opensearch)
+    sources = sources_of(folders)
+    store = Store(out / "store")
+
+    async def fill_all(search: "SearchSettings") -> None:
+        async with OpenSearchClient(search) as client:
+            for source in sources:
+                await fill_from(
+                    store,
+                    source,
+                    client,
+                    load_policies(settings.policies),
+                    searches=searches,
+                    seed=seed,
+                    say=lambda line: typer.echo(line, err=True),
+                )
+
+    with opensearch_of(settings, opensearch, data=out / "opensearch") as reachable, ExitStack() as bars:
+        asyncio.run(fill_all(reachable.search))
+        last = train_adapter(
+            store,
+            out,
+            TrainingSettings(model=model, prompt=prompt, seed=seed),
+            rounds=rounds,
+            client=lambda: OpenSearchClient(reachable.search),
+            on_step=lambda what: bars.enter_context(_steps(what)),
+        )
+    typer.echo(f"the adapter is in {last}", err=True)
 
 
 @contextmanager

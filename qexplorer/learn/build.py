@@ -4,16 +4,17 @@ Every distinct query runs once against an index, without a seed in mind, so that
 should hold neither the listings that the result is to be judged by nor those that nobody could have flagged yet.
 """
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qexplorer.discoveries import review_key
 from qexplorer.errors import BadInputError, ReplyError
 from qexplorer.guard import refusal
 from qexplorer.learn.reward import HITS
-from qexplorer.learn.store import FlagRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store
+from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store
 from qexplorer.learn.windows import windows
 from qexplorer.llm.engine import Engine, Sampling
 from qexplorer.llm.parse import parse_reply
@@ -28,6 +29,15 @@ PIECE = 1_000
 REPLIES_AT_ONCE = 32
 DEADLINE_S = 3600.0
 Progress = Callable[[int], None]
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Who says whether a listing is wanted: reviewers, by review key, and the triage for what is not labelled."""
+
+    triage: Triage
+    verdicts: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +60,30 @@ class Asker:
             f"{sampling.seed}",
         )
         return "|".join((*parts, f"{sampling.temperature:g}", f"{sampling.beams}"))
+
+
+async def fill(
+    store: Store,
+    searcher: Searcher,
+    index: str,
+    flags: Iterable[FlaggedListing],
+    judges: Judges,
+    *,
+    most: int,
+    asker: Asker | None = None,
+    tell: Tell = lambda _what, _done, _total: None,
+) -> None:
+    """Take all steps for the flags of an index: replies, where a model is asked, searches and judgements.
+
+    At most `most` distinct queries are run in all; `tell` hears of what how many more are done, and of how many.
+    """
+    rows = add_flags(store, index, flags)
+    store.add([IndexRow(index=index, size=await searcher.count(index))])
+    if asker is not None:
+        await asyncio.to_thread(add_replies, store, rows, asker, lambda done: tell("replies", done, len(rows)))
+    queries = propose_queries(store, index, most)
+    await run_queries(store, searcher, index, queries, lambda done: tell("searches", done, len(queries)))
+    judge(store, index, judges)
 
 
 def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing]) -> list[FlagRow]:
@@ -177,7 +211,7 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
         raise BadInputError(f"the index {index} refuses every search", remedy="Look at: qexplorer index check")
 
 
-def judge(store: Store, index: str, triage: Triage, verdicts: Mapping[str, bool]) -> None:
+def judge(store: Store, index: str, judges: Judges) -> None:
     """Keep of each listing found how likely it is wanted, and who says so.
 
     A reviewer's verdict (by review key) decides where there is one, else a known flag, else calibrated triage: an
@@ -186,17 +220,17 @@ def judge(store: Store, index: str, triage: Triage, verdicts: Mapping[str, bool]
     flags = [row for row in store.read(FlagRow) if row.index == index]
     flagged, policies = {row.listing_id for row in flags}, {row.policy for row in flags}
     listings = [row for row in store.read(ListingRow) if row.index == index]
-    scores = triage.score([row.normalised for row in listings])
+    scores = judges.triage.score([row.normalised for row in listings])
     rows: list[JudgedRow] = []
     for row, score in zip(listings, scores, strict=True):
         keys = (review_key(index, row.listing_id, row.version, policy) for policy in policies)
-        reviewed = [verdicts[key] for key in keys if key in verdicts]
+        reviewed = [judges.verdicts[key] for key in keys if key in judges.verdicts]
         if reviewed:
             wanted, by = float(any(reviewed)), "verdict"
         elif row.listing_id in flagged:
             wanted, by = 1.0, "flag"
         else:
-            wanted, by = score, triage.version
+            wanted, by = score, judges.triage.version
         rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=wanted, judge=by))
     known = {row.listing_id: row for row in store.read(JudgedRow) if row.index == index}
     store.add([row for row in rows if known.get(row.listing_id) != row])

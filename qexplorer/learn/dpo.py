@@ -23,7 +23,9 @@ from qexplorer.llm.prompt import load_template
 SFT_SHARE = 0.2
 
 
-def train_dpo(data: Path, adapter: Path, out: Path, settings: TrainingSettings, on_step: OnStep) -> dict[str, Any]:
+def train_dpo(
+    data: Path, adapter: Path, out: Path, settings: TrainingSettings, on_step: OnStep, *, asker: str = ""
+) -> dict[str, Any]:
     """Train on from an adapter and write the new one to `out`; return the record of the run.
 
     The loss is DPO's (arXiv 2305.18290, beta 0.1) plus 0.2 of the SFT loss on the chosen replies, which keeps their
@@ -36,7 +38,7 @@ def train_dpo(data: Path, adapter: Path, out: Path, settings: TrainingSettings, 
 
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"there is no adapter in {adapter}", remedy="Run: qexplorer train sft")
-    record = record_of(settings, "dpo", data, adapter=f"{adapter.name}@{fingerprint(adapter)}")
+    record = record_of(settings, "dpo", data, adapter=f"{adapter.name}@{fingerprint(adapter)}", asker=asker)
     template = load_template(settings.prompt)
     base, tokenizer = load_base(settings.model)
     rows = [
@@ -46,6 +48,7 @@ def train_dpo(data: Path, adapter: Path, out: Path, settings: TrainingSettings, 
             "rejected_ids": said_ids(tokenizer, row["rejected"]),
         }
         for row in read_table(data)
+        if not asker or row["asker"] == asker
     ]
     if len(rows) < FEWEST_ROWS:
         raise BadInputError(

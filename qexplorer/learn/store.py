@@ -128,6 +128,11 @@ class Store:
         return self._folder / kind.__name__.removesuffix("Row").lower()
 
 
+def triage_of(store: Store, index: str) -> Path:
+    """Return where the store keeps the triage that judges an index."""
+    return store.folder / "triage" / f"{index}.safetensors"
+
+
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], *, named_by_content: bool = False) -> Path:
     """Write rows as Parquet, whole or not at all; into a folder under a name made of the content where asked."""
     import pyarrow as pa

@@ -9,7 +9,7 @@ from qexplorer.discoveries import review_key
 from qexplorer.errors import BadInputError
 from qexplorer.learn import build
 from qexplorer.learn.derive import write_sets
-from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ReplyRow, SearchRow, Store, read_table
+from qexplorer.learn.store import FlagRow, JudgedRow, ReplyRow, SearchRow, Store, read_table
 from qexplorer.llm.engine import Prompt, Sampling
 from qexplorer.llm.prompt import load_template
 from qexplorer.llm.scripted import ScriptedEngine
@@ -19,7 +19,7 @@ from schemas import FlaggedListing
 
 INDEX = "train"
 FLAGS = [a_flag(f"s{n}", f"zaza lean drip{n} item{n} stuff{n}") for n in range(8)]
-TRIAGE = WordTriage(wanted=frozenset({"zaza"}))
+JUDGES = build.Judges(triage=WordTriage(wanted=frozenset({"zaza"})))
 
 
 @pytest.fixture
@@ -45,12 +45,7 @@ def asker() -> build.Asker:
 
 
 async def filled(store: Store, searcher: MemorySearcher, flags: Sequence[FlaggedListing] = FLAGS) -> None:
-    rows = build.add_flags(store, INDEX, flags)
-    store.add([IndexRow(index=INDEX, size=await searcher.count(INDEX))])
-    build.add_replies(store, rows, asker(), lambda _: None)
-    queries = build.propose_queries(store, INDEX, 1000)
-    await build.run_queries(store, searcher, INDEX, queries, lambda _: None)
-    build.judge(store, INDEX, TRIAGE, {})
+    await build.fill(store, searcher, INDEX, flags, JUDGES, most=1000, asker=asker())
 
 
 async def test_each_distinct_query_runs_once(store: Store, searcher: MemorySearcher) -> None:
@@ -100,7 +95,8 @@ async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, 
     assert judged["s1"] == (1.0, "flag")
     assert judged["u1"] == (0.9, "words@1")
     assert judged["h1"] == (0.1, "words@1")
-    build.judge(store, INDEX, TRIAGE, {review_key(INDEX, "u1", "1", "drugs"): False})
+    verdicts = {review_key(INDEX, "u1", "1", "drugs"): False}
+    build.judge(store, INDEX, build.Judges(triage=JUDGES.triage, verdicts=verdicts))
     judged = {row.listing_id: (row.wanted, row.judge) for row in store.read(JudgedRow)}
     assert judged["u1"] == (0.0, "verdict")
 
