@@ -30,9 +30,11 @@ def test_the_better_one_is_named_with_difference_and_ratio() -> None:
 
 
 def test_chance_is_not_taken_for_a_difference() -> None:
-    """Once better and once worse by the same is no difference."""
-    found = compare_methods(results(new=[12, 18], old=[10, 20]), "new", "old")
+    """Once better by two and once worse by one is no difference, though the mean is half a find better."""
+    found = compare_methods(results(new=[12, 19], old=[10, 20]), "new", "old")
+    assert found[0].difference.value == 0.5
     assert found[0].verdict == "not told apart"
+    assert compare_methods(results(new=[12, 19], old=[10, 20]), "old", "new")[0].verdict == "not told apart"
 
 
 def test_two_folders_are_compared_by_their_common_methods() -> None:

@@ -57,6 +57,7 @@ async def test_a_row_says_what_was_spent_and_found() -> None:
     assert row.distinct == 1.0
     assert row.curve[-1] == row.finds == row.campaigns == row.campaigns_most
     assert len(row.curve) == row.reviews == 30
+    assert row.finds_half == row.curve[14]
     assert results.seeds[0].queries == ["nothing here", *GOODS]
     assert results.seeds[0].totals[0] == 0
     assert len(results.seeds[0].found) == row.finds
@@ -95,3 +96,11 @@ def test_rows_are_picked_by_value() -> None:
     """In order of corpus and group."""
     rows = [a_row(group=1), a_row(group=0), a_row(method="n")]
     assert [row.group for row in pick(rows, method="m")] == [0, 1]
+
+
+async def test_half_of_the_reviews_are_half_of_the_budget() -> None:
+    """Two reviews after each of three seeds are six, of which the first three are half."""
+    case, index = small_case()
+    result = await explore_group(case, index, Scripted(GOODS), number=0, load=4, reviews=2)
+    row = group_row(case, result, "pool")
+    assert (row.reviews, row.finds_half, row.finds) == (6, 3, 6)
