@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?=
 BENCH ?=
+TRAINING ?= training
 
-.PHONY: install test lint demo bench lock clean
+.PHONY: install test lint demo train-demo bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   run the whole loop on this machine and judge it  (DATA=file.jsonl.gz for your own listings)"
 	@echo "make test   lint, types and all tests, on real Kafka and OpenSearch"
+	@echo "make train-demo   train an extractor on the synthetic marketplace and judge it (within an hour on 2 cores)"
 	@echo "make bench  the speed and memory ratios  (BENCH='help overlap' for some of them)"
 
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -33,6 +35,17 @@ test: lint
 
 demo: install
 	$(BIN)/qexplorer demo $(if $(DATA),--data $(DATA))
+
+# Learns on one half of the synthetic marketplace's words and is judged by the other.
+train-demo: install
+	@mkdir -p $(TRAINING)/marketplace
+	$(BIN)/qexplorer marketplace --half learn --count 8000 --prohibited 0.05 --seed 5 --out $(TRAINING)/marketplace/listings.jsonl \
+		--flags 400 --flags-out $(TRAINING)/marketplace/train.jsonl
+	$(BIN)/qexplorer train all $(TRAINING)/marketplace --out $(TRAINING)/run
+	$(BIN)/qexplorer marketplace --half judge --count 10000 --prohibited 0.05 --seed 6 --out $(TRAINING)/judge.jsonl
+	$(BIN)/qexplorer evaluate $(TRAINING)/judge.jsonl --out $(TRAINING)/results --searches 3 --searches 6 \
+		--extractor sft=packaged,$(TRAINING)/run/sft,short --extractor dpo=packaged,$(TRAINING)/run/dpo/round-1,short
+	$(BIN)/qexplorer compare dpo sft --results $(TRAINING)/results
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH)

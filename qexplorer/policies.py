@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.engine import EngineSettings
+from qexplorer.llm.prompt import load_template
 from qexplorer.settings import Section
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -69,7 +70,7 @@ class Policies(Section):
         return next(takers, "")
 
     def check_engines(self, engines: dict[str, EngineSettings]) -> None:
-        """Raise ConfigError when a policy names no known engine, or one that its text may not go to."""
+        """Raise ConfigError when a policy names no known engine, or one that its text or prompt may not go to."""
         for policy in self.policies:
             engine = engines.get(policy.engine)
             if engine is None:
@@ -82,6 +83,21 @@ class Policies(Section):
                     f"policy {policy.id} would send text to {engine.base_url}, but text_may_leave is false",
                     remedy="Use an engine on this machine, or set text_may_leave: true",
                 )
+            _check_prompt(policy, engine)
+
+
+def _check_prompt(policy: Policy, engine: EngineSettings) -> None:
+    """Refuse an adapter under another prompt than it was trained with: it would answer, but badly."""
+    from qexplorer.llm.loading import resolve_adapter, trained_with
+
+    adapter = resolve_adapter(policy.adapter or engine.adapter) if engine.kind == "transformers" else None
+    wanted = trained_with(adapter).get("prompt", "") if adapter else ""
+    found = load_template(policy.prompt).version
+    if wanted and wanted != found:
+        raise ConfigError(
+            f"policy {policy.id} uses the prompt {found}, but its adapter was trained with {wanted}",
+            remedy=f"Set prompt: {wanted.partition('@')[0]}",
+        )
 
 
 def leaves_machine(engine: EngineSettings) -> bool:

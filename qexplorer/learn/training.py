@@ -15,7 +15,7 @@ from typing import Any
 from qexplorer.errors import BadInputError, ConfigError, ModelError
 from qexplorer.learn.store import write_whole
 from qexplorer.llm.ids import frame_ids, listing_ids, reply_ids
-from qexplorer.llm.loading import has_bfloat16_units, resolve_model
+from qexplorer.llm.loading import base_version, has_bfloat16_units, resolve_model
 from qexplorer.llm.packaged import quiet_transformers
 from qexplorer.llm.prompt import PromptTemplate, render
 
@@ -141,6 +141,7 @@ def record_of(settings: TrainingSettings, stage: str, data: Path, **more: Any) -
         "stage": stage,
         "settings": asdict(settings),
         "data": {"name": data.name, "sha256": digest},
+        "base": base_version(settings.model, resolve_model(settings.model)),
         "versions": {name: version(name) for name in packages},
         **more,
     }

@@ -1,6 +1,7 @@
 """Find a model, load it in the number type that suits the processor, and merge an adapter into it."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from qexplorer.llm.int8 import quantise
 from qexplorer.llm.packaged import NAME, Progress, packaged_model, quiet_transformers
 
 Dtype = Literal["float32", "bfloat16", "int8"]
+PACKAGED_ADAPTER = Path(__file__).with_name("adapters") / "smollm2-queries"
 _SLICES = 64
 _SLICE_BYTES = 2**20
 _WEIGHTS = (".safetensors", ".bin")
@@ -40,7 +42,9 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     folder = resolve_model(settings.model, progress=progress)
-    adapter = _resolve_adapter(settings.adapter)
+    adapter = resolve_adapter(settings.adapter)
+    if adapter:
+        _require_base(adapter, settings.model, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = best_dtype(device) if settings.dtype == "auto" else settings.dtype
     if dtype == "int8" and device != "cpu":
@@ -56,7 +60,7 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
     if dtype == "int8":
         model = quantise(model)
     version = EngineVersion(
-        model=f"{_name(settings.model, folder)}@{fingerprint(folder)}",
+        model=base_version(settings.model, folder),
         adapter=f"{adapter.name}@{fingerprint(adapter)}" if adapter else "",
     )
     return Loaded(model=model, tokenizer=tokenizer, version=version, dtype=dtype, shares=shares)
@@ -90,13 +94,38 @@ def _from_hub(model: str) -> Path:
             ) from error
 
 
-def _resolve_adapter(adapter: str) -> Path | None:
+def resolve_adapter(adapter: str) -> Path | None:
+    """Return the folder of an adapter that is given as "packaged" or a path; None where none is given."""
     if not adapter:
         return None
-    path = Path(adapter).expanduser()
+    path = PACKAGED_ADAPTER if adapter == "packaged" else Path(adapter).expanduser()
     if not (path / "adapter_config.json").is_file():
         raise ModelError(f"There is no adapter in {path}", remedy="Give a folder with an adapter_config.json, or none")
     return path
+
+
+def trained_with(adapter: Path) -> dict[str, str]:
+    """Return what an adapter was trained with, `base` and `prompt` as name@hash; empty when it does not say."""
+    try:
+        record = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
+        return {name: str(record[name]) for name in ("base", "prompt") if record.get(name)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def base_version(model: str, folder: Path) -> str:
+    """Name a model by its name and the hash of its weights."""
+    return f"{_name(model, folder)}@{fingerprint(folder)}"
+
+
+def _require_base(adapter: Path, model: str, folder: Path) -> None:
+    wanted = trained_with(adapter).get("base", "")
+    found = base_version(model, folder)
+    if wanted and wanted.rpartition("@")[2] != found.rpartition("@")[2]:
+        raise ModelError(
+            f"The adapter in {adapter} was trained on {wanted}, the model is {found}",
+            remedy="Use the model that it was trained on, or train it anew",
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:
