@@ -1,0 +1,102 @@
+"""A round asks the newest adapter, learns from what its replies find, and is refused when it spoils the model."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from qexplorer.errors import BadInputError, TrainingError
+from qexplorer.learn import build
+from qexplorer.learn.rounds import RoundSettings, train_rounds
+from qexplorer.learn.sft import train_sft
+from qexplorer.learn.store import FlagRow, IndexRow, ReplyRow, Store, read_table, triage_of, write_table
+from qexplorer.learn.training import RECORD, TrainingSettings
+from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine
+from qexplorer.llm.tiny import save_tiny_model
+from qexplorer.search.backend import Searcher
+from qexplorer.testing import MemorySearcher, a_flag, a_listing
+from qexplorer.triage import train_triage
+
+pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
+
+HOW = RoundSettings(flags=20, samples=7)
+FLAGS = [a_flag(f"s{n}", f"zaza drip{n} item{n} stuff{n}") for n in range(12)]
+WRITTEN = [
+    "zaza",
+    "chair wood",
+    "chair",
+    "wood chair; garden",
+    "garden",
+    "garden wood",
+    "chair; zaza",
+    "zaza zaza; wood",
+]
+
+
+@contextlib.asynccontextmanager
+async def searcher() -> AsyncIterator[Searcher]:
+    harmless = [a_listing(f"h{n}", f"garden chair{n} chair wood{n} wood") for n in range(30)]
+    yield MemorySearcher(listings={"train": [*(flag.listing for flag in FLAGS), *harmless]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    build.add_flags(made, "train", FLAGS)
+    made.add([IndexRow(index="train", size=42)])
+    wanted = [f"zaza drip{n} item{n} stuff{n}" for n in range(20)]
+    train_triage(wanted, [f"garden chair{n} chair wood{n} wood" for n in range(30)], triage_of(made, "train"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sft")
+    rows = [{"title": f"t{n}", "description": "", "kind": "x", "locale": "en", "reply": "zaza"} for n in range(8)]
+    settings = TrainingSettings(model=str(model), rank=4, batch_size=8)
+    train_sft(write_table(folder / "sft.parquet", rows), folder / "adapter", settings, lambda *_: None)
+    return folder / "adapter"
+
+
+def write_replies(store: Store, model: Path, adapter: Path) -> None:
+    """Put into the store what a better model than the tiny one would have written under this adapter's name."""
+    engine = open_engine(EngineSettings(model=str(model), adapter=str(adapter)))
+    sampling = Sampling(samples=HOW.samples, temperature=HOW.temperature, seed=1)
+    name = build.Asker(engine=engine, template=load_template("short"), sampling=sampling).name
+    store.add(
+        [
+            ReplyRow(index="train", flag_id=flag.flag_id, asker=name, source="sample", text=text, finished=True)
+            for flag in store.read(FlagRow)
+            for text in WRITTEN
+        ]
+    )
+
+
+def test_a_round_learns_and_its_habits_are_looked_at(store: Store, model: Path, adapter: Path, tmp_path: Path) -> None:
+    """The tiny model writes nonsense afterwards, which its store's replies were not: the round is refused by name."""
+    write_replies(store, model, adapter)
+    settings = TrainingSettings(model=str(model), rank=0, batch_size=4, learning_rate=1e-4)
+    with pytest.raises(TrainingError, match=r"round 1 has spoilt the model: .*unparseable"):
+        train_rounds(
+            store, adapter, tmp_path / "out", settings, HOW, rounds=1, searcher=searcher, on_step=lambda *_: None
+        )
+    assert (tmp_path / "out" / "round-1" / RECORD).exists()
+    pairs = list(read_table(store.folder / "pairs.parquet"))
+    assert pairs
+    assert all(row["chosen"].startswith("zaza") for row in pairs)
+
+
+def test_a_store_without_flags_is_named(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """There is nobody to ask about."""
+    settings = TrainingSettings(model=str(model), rank=0)
+    with pytest.raises(BadInputError, match="has no flags"):
+        train_rounds(
+            Store(tmp_path / "new"), adapter, tmp_path / "out", settings, HOW, rounds=1, searcher=searcher,
+            on_step=lambda *_: None,
+        )  # fmt: skip
