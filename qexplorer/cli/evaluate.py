@@ -59,13 +59,16 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the groups, the triage and the samples.")] = 0,
     human: Annotated[Path | None, typer.Option(help="CSV of people's queries, for the method `human`.")] = None,
+    human_template: Annotated[
+        Path | None, typer.Option(help="Write a CSV of the seeds, for people to fill in, and end.")
+    ] = None,
     work: Annotated[Path | None, typer.Option(help="Folder of what is kept between runs: triages, replies.")] = None,
     config: Config = None,
     opensearch: OpenSearchUrl = None,
 ) -> None:
     """Judge methods on corpora and write tables, curves and what they cost."""
-    from qexplorer.evaluation.case import CaseSettings
-    from qexplorer.evaluation.methods.human import read_human
+    from qexplorer.evaluation.case import CaseSettings, seeds_of
+    from qexplorer.evaluation.methods.human import read_human, write_template
     from qexplorer.evaluation.results import require_new
     from qexplorer.evaluation.run import Plan
     from qexplorer.llm.engine import Sampling
@@ -97,6 +100,9 @@ def evaluate(
         work=kept,
     )
     opened = _corpora(corpora, source or (), held_out or (), seed)
+    if human_template is not None:
+        write_template(seeds_of(opened.values(), plan.case), human_template)
+        return
     with _opensearch(settings, opensearch) as reachable:
         asyncio.run(_evaluate(opened, plan, reachable, out, release))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from qexplorer.normalise import normalise
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import load_listings
 from qexplorer.triage import Triage, open_triage, train_triage
-from schemas import Listing
+from schemas import Listing, ListingStatus
 
 Unit = Literal["cluster", "campaign"]
 MOST_UNLABELLED = 4_000
@@ -41,8 +41,8 @@ class Documents:
         self._listings = listings
         self._originals = listings if originals is None else originals
         self._triage = triage
-        self._labels = {item.listing.id: item for item in items}
         self._places = {listing.id: place for place, listing in enumerate(listings)}
+        self._labels = {item.listing.id: item for item in items if item.listing.id in self._places}
         self._texts: dict[int, str] = {}
         self._words: dict[int, frozenset[str]] = {}
         self._scores: dict[int, float] = {}
@@ -152,6 +152,7 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     sample = tuple(normalise(listing.text) for listing in others)
     triage = _triage(corpus.name, flags, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
+    documents = Documents(indexed(corpus, settings.part), judged, triage)
     postings: dict[str, list[int]] = {}
     for place, flag in enumerate(flags):
         for word in flag.words:
@@ -161,10 +162,10 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
         digest=corpus.digest,
         part=settings.part,
         index=f"evaluate-{corpus.digest}-{settings.part}",
-        documents=Documents(indexed(corpus, settings.part), judged, triage),
+        documents=documents,
         knowledge=Knowledge(flags=flags, triage=triage, sample=sample),
         groups=make_groups(corpus.name, judged, settings),
-        campaigns=frozenset(item.campaign for item in judged),
+        campaigns=frozenset(item.campaign for item in documents.items()),
         postings={word: tuple(places) for word, places in postings.items()},
     )
 
@@ -183,10 +184,13 @@ def disguise_case(case: Case, corpus: Corpus, *, seed: int) -> tuple[Case, list[
 
 
 def indexed(corpus: Corpus, part: Part) -> list[Listing]:
-    """Return the listings of the judged index: all others, and the prohibited ones of the part."""
+    """Return the listings of the judged index: all others and the prohibited ones of the part, if they are active.
+
+    A removed listing may be a seed, for it was flagged, but no search can find it.
+    """
     listings = {listing.id: listing for listing in corpus.others}
     listings |= {item.listing.id: item.listing for item in corpus.of(part)}
-    return list(listings.values())
+    return [listing for listing in listings.values() if listing.status is ListingStatus.ACTIVE]
 
 
 async def fill(client: OpenSearchClient, index: str, listings: Sequence[Listing], clock: Clock) -> None:
@@ -218,6 +222,12 @@ def make_groups(name: str, items: Sequence[Item], settings: CaseSettings) -> tup
     chosen = sorted(chosen, key=lambda item: item.kind)
     groups = [_in_turn(chosen[start::count][: settings.group_size]) for start in range(count)]
     return tuple(groups[: settings.groups or count])
+
+
+def seeds_of(corpora: Iterable[Corpus], settings: CaseSettings) -> list[Seed]:
+    """Return the seeds of all groups of some corpora."""
+    groups = [make_groups(corpus.name, corpus.of(settings.part), settings) for corpus in corpora]
+    return [judged.seed for made in groups for group in made for judged in group]
 
 
 def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:

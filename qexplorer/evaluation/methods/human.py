@@ -20,6 +20,14 @@ class Human(Listed):
         super().__init__(name)
         self._queries = queries
 
+    async def prepare(self, seeds: Sequence[Seed]) -> None:
+        """Raise BadInputError when the file has none of the seeds."""
+        if not any(seed.normalised in self._queries for seed in seeds):
+            raise BadInputError(
+                "people have written queries for none of the seeds",
+                remedy="Fill in a template of this very evaluation: --human-template FILE",
+            )
+
     def asks(self, seed: Seed) -> Sequence[Ask]:
         """Return the queries."""
         return guarded(self._queries.get(seed.normalised, ()), "person")

@@ -85,6 +85,16 @@ def test_a_mistake_is_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_template_for_people_has_the_seeds(tmp_path: Path) -> None:
+    """Twelve of them, and no evaluation is started."""
+    template = tmp_path / "template.csv"
+    run(
+        "evaluate", corpus(tmp_path), "--out", tmp_path / "out", "--group-size", 3, "--human-template", template
+    )  # fmt: skip
+    assert len(template.read_text().splitlines()) == 1 + 12
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_corpus_of_one_class_is_refused(tmp_path: Path) -> None:
     """There is nothing to find among flags alone."""
     with pytest.raises(BadInputError, match="one has 160 prohibited and 0 other listings"):

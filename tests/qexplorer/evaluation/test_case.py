@@ -14,6 +14,7 @@ from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
+from schemas import ListingStatus
 
 
 def test_groups_are_disjoint_with_one_seed_a_cluster() -> None:
@@ -61,6 +62,21 @@ def test_the_index_holds_no_known_flag() -> None:
     ids = {listing.id for listing in indexed(corpus, "dev")}
     assert ids >= {item.listing.id for item in corpus.of("dev")} | {listing.id for listing in corpus.others}
     assert not ids & {item.listing.id for item in (*corpus.of("train"), *corpus.of("test"))}
+
+
+def test_what_was_removed_can_be_no_find() -> None:
+    """A removed listing is not in the index, and its campaign is none that could be found."""
+    rows = [
+        {"id": f"p{n}", "text": f"aa{n} bb{n} cc{n}", "toxic": True, "kind": "x"}
+        | {"status": "removed" if n % 2 else "active"}
+        for n in range(60)
+    ] + [{"id": f"h{n}", "text": f"chair {n}", "toxic": False, "status": "removed"} for n in range(20)]
+    corpus = make_corpus("x", [Row(number=n, value=row) for n, row in enumerate(rows, start=1)])
+    case = make_case(corpus, CaseSettings(group_size=5, triage=False), Path())
+    active = {item.listing.id for item in corpus.of("dev") if item.listing.status is ListingStatus.ACTIVE}
+    assert {listing.id for listing in indexed(corpus, "dev")} == active
+    assert {item.listing.id for item in case.documents.items()} == active
+    assert len(case.campaigns) == len(active) < len(corpus.of("dev"))
 
 
 def test_the_triage_knows_only_the_training_part(tmp_path: Path) -> None:

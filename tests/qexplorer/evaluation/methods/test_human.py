@@ -35,6 +35,12 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
         read_human(tmp_path / "missing.csv")
 
 
+async def test_a_file_for_other_seeds_is_refused() -> None:
+    """Nothing found would look like people's queries finding nothing."""
+    with pytest.raises(BadInputError, match="none of the seeds"):
+        await Human("human", {"other": ["x"]}).prepare([SEED])
+
+
 def test_the_ten_seeds_of_the_documentation_are_filled() -> None:
     """The example that is shipped can be read."""
     queries = read_human(Path(__file__).parents[4] / "docs" / "human-queries.csv")
