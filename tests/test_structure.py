@@ -14,10 +14,10 @@ HEAVY = ("torch", "transformers", "faust", "sklearn", "matplotlib", "opensearchp
 # Who may import what at all, lazily or not: the fewer places know a library, the easier it is to replace.
 ONLY_IN = {
     "faust": {"worker/app.py", "worker/batches.py"},
-    "torch": {"qexplorer/llm", "qexplorer/train"},
-    "transformers": {"qexplorer/llm", "qexplorer/train"},
+    "torch": {"qexplorer/llm", "qexplorer/learn"},
+    "transformers": {"qexplorer/llm", "qexplorer/learn"},
     "opensearchpy": {"qexplorer/search/client.py"},
-    "trl": {"qexplorer/train"},
+    "trl": {"qexplorer/learn"},
 }
 
 

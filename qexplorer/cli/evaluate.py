@@ -1,14 +1,13 @@
 """`qexplorer evaluate` and `qexplorer compare`."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from qexplorer.cli.common import Config, OpenSearchUrl, settings_of
+from qexplorer.cli.common import Config, OpenSearchUrl, opensearch_of, settings_of
 from qexplorer.errors import ConfigError
 from qexplorer.evaluation.names import Protocol
 
@@ -103,7 +102,7 @@ def evaluate(
     if human_template is not None:
         write_template(seeds_of(opened.values(), plan.case), human_template)
         return
-    with _opensearch(settings, opensearch) as reachable:
+    with opensearch_of(settings, opensearch) as reachable:
         asyncio.run(_evaluate(opened, plan, reachable, out, release))
 
 
@@ -200,17 +199,3 @@ def _corpora(paths: Sequence[Path], sources: Sequence[str], held_out: Sequence[s
         path: open_corpus(path, name=name, sources=named.get(name, ()), held_out=held_out, seed=seed)
         for path, name in names.items()
     }
-
-
-@contextmanager
-def _opensearch(settings: "Settings", url: str | None) -> Iterator["Settings"]:
-    """Yield settings that name an OpenSearch: the given one, or an embedded one for as long as it is needed."""
-    patient = {"timeout_s": max(60.0, settings.search.timeout_s)}
-    if url:
-        yield settings.model_copy(update={"search": settings.search.model_copy(update=patient)})
-        return
-    from qexplorer.stack import running
-
-    with running(kafka=False, on_progress=lambda line: typer.echo(line, err=True)) as endpoints:
-        search = settings.search.model_copy(update={**patient, "url": endpoints.opensearch})
-        yield settings.model_copy(update={"search": search})
