@@ -73,7 +73,7 @@ def propose(
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
     queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in spans(redact(text), weigh)]
     if weigh is not None and queries:
-        weights = weigh([normalise(query.text) for query in queries])
+        weights = _word_weights([query.text for query in queries], weigh)
         # Sorting is stable: among equals the model's own order stays.
         order = sorted(range(len(queries)), key=lambda place: -weights[place])
         queries = [replace(queries[place], score=weights[place]) for place in order]
@@ -92,20 +92,22 @@ def whole_text(text: str, normalised: str) -> Proposal:
 def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[str]:
     """Return up to `most` short spans of a text, without common words at their ends and without overlap.
 
-    They are ordered by `weigh` (its triage), else by the mean length of their words: rare words are long.
+    With `weigh` (what its triage says) they are single words as well as longer spans, the highest weight of a mean word
+    first; without it they have two words at least, the longest words first, for rare words are long.
     """
+    sizes = range(1 if weigh else 2, SPAN_WORDS + 1)
     found: dict[str, tuple[int, int]] = {}
     place = 0
     for line in PLACEHOLDER.sub("\n", text).splitlines():
         words = list(tokens(line))
-        for start, stop in _windows(words):
+        for start, stop in _windows(words, sizes):
             found.setdefault(" ".join(words[start:stop]), (place + start, place + stop))
         place += len(words) + 1
         for run in filter(is_han, words):
             for start in range(0, max(1, len(run) - 1), 2):
                 found.setdefault(run[start : start + HAN_SPAN], (-1, -1))
     texts = list(found)
-    weights = weigh([normalise(span) for span in texts]) if weigh and texts else [_rarity(span) for span in texts]
+    weights = _word_weights(texts, weigh) if weigh else [_rarity(span) for span in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
     chosen: list[str] = []
     taken: set[int] = set()
@@ -125,12 +127,19 @@ def _rarity(span: str) -> float:
     return sum(map(len, words)) / len(words)
 
 
-def _windows(words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the windows of two and three Latin words that start and end with a telling one."""
+def _word_weights(texts: Sequence[str], weigh: Weigh) -> list[float]:
+    """Return the weight of a mean word of each text: a sum over words would prefer what is long and finds little."""
+    normalised = [normalise(text) for text in texts]
+    weights = weigh(normalised) if texts else []
+    return [weight / max(1, len(terms(text))) for weight, text in zip(weights, normalised, strict=True)]
+
+
+def _windows(words: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the windows of so many Latin words that start and end with a telling one."""
     plain = [word not in BANAL and not is_han(word) and len(word) > 1 for word in words]
     return [
         (start, start + size)
-        for size in range(2, SPAN_WORDS + 1)
+        for size in sizes
         for start in range(len(words) - size + 1)
         if plain[start] and plain[start + size - 1] and not any(map(is_han, words[start : start + size]))
     ]

@@ -94,3 +94,10 @@ def test_without_log_probabilities_the_generations_share_the_replys_tokens() -> 
     made = propose(TEXT, normalise(TEXT), Reply(generations=both, completion_tokens=10), contact_key=b"")
     said = [c.completion_tokens for c in made.candidates if c.query.source is QuerySource.SAMPLE]
     assert said == [5.0, 5.0]
+
+
+def test_with_a_triage_single_words_are_spans_too() -> None:
+    """The word that triage knows, alone and not in the longest run that holds it: that would find little."""
+    weigh = WordTriage(frozenset({"zaza"})).weigh
+    assert spans("selling zaza carts tonight", weigh)[0] == "zaza"
+    assert all(" " in span for span in spans("selling zaza carts tonight"))
