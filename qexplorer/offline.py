@@ -18,8 +18,7 @@ Given = tuple[FlaggedListing, Policy]
 class Engines:
     """The engines that the policies name, opened when they are first needed, in this process."""
 
-    def __init__(self, settings: Settings, policies: Policies) -> None:
-        policies.check_engines(settings.engines)
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._opened: dict[tuple[str, str], Engine] = {}
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from qexplorer.errors import ConfigError
+from qexplorer.llm.adapters import resolve_adapter, trained_with
 from qexplorer.llm.engine import EngineSettings
 from qexplorer.llm.prompt import load_template
 from qexplorer.settings import Section
@@ -21,7 +22,8 @@ class Policy(Section):
     """One policy.
 
     `kinds` are the kinds of flags it takes (`drugs/*` takes all below drugs); `candidates` is how many
-    replies are sampled beside the greedy one; `triage_threshold` is the least probability with which an
+    replies are sampled beside the greedy one; the prompt `auto` is that
+    which the adapter was trained with, else the default one; `triage_threshold` is the least probability with which an
     item is shown; `cap_per_seed` bounds how many suspects one flag may publish; a flag older than
     `max_flag_age` is not explored; `text_may_leave` allows an engine on another machine; `priority` 1 is
     the most urgent.
@@ -29,7 +31,7 @@ class Policy(Section):
 
     id: Name
     kinds: tuple[str, ...] = ("*",)
-    prompt: str = "default"
+    prompt: str = "auto"
     engine: str = "default"
     adapter: str = ""
     index: str = "listings"
@@ -69,8 +71,12 @@ class Policies(Section):
         takers = (p.id for p in self.policies if any(fnmatchcase(kind, pattern) for pattern in p.kinds))
         return next(takers, "")
 
-    def check_engines(self, engines: dict[str, EngineSettings]) -> None:
-        """Raise ConfigError when a policy names no known engine, or one that its text or prompt may not go to."""
+    def for_engines(self, engines: dict[str, EngineSettings]) -> "Policies":
+        """Return the policies with the prompts that `auto` stands for.
+
+        Raises ConfigError when a policy names no known engine, one that its text may not go to, or another prompt than
+        its adapter was trained with; ModelError when there is no such adapter.
+        """
         for policy in self.policies:
             engine = engines.get(policy.engine)
             if engine is None:
@@ -83,21 +89,26 @@ class Policies(Section):
                     f"policy {policy.id} would send text to {engine.base_url}, but text_may_leave is false",
                     remedy="Use an engine on this machine, or set text_may_leave: true",
                 )
-            _check_prompt(policy, engine)
+        whole = [
+            policy.model_copy(update={"prompt": _prompt(policy, engines[policy.engine])}) for policy in self.policies
+        ]
+        return self.model_copy(update={"policies": tuple(whole)})
 
 
-def _check_prompt(policy: Policy, engine: EngineSettings) -> None:
-    """Refuse an adapter under another prompt than it was trained with: it would answer, but badly."""
-    from qexplorer.llm.loading import resolve_adapter, trained_with
-
+def _prompt(policy: Policy, engine: EngineSettings) -> str:
+    """Return the prompt that a policy's adapter was trained with, and refuse another: it would answer, but badly."""
     adapter = resolve_adapter(policy.adapter or engine.adapter) if engine.kind == "transformers" else None
     wanted = trained_with(adapter).get("prompt", "") if adapter else ""
-    found = load_template(policy.prompt).version
+    name = policy.prompt
+    if name == "auto":
+        name = wanted.partition("@")[0] or "default"
+    found = load_template(name).version
     if wanted and wanted != found:
         raise ConfigError(
             f"policy {policy.id} uses the prompt {found}, but its adapter was trained with {wanted}",
-            remedy=f"Set prompt: {wanted.partition('@')[0]}",
+            remedy="Leave its prompt out, or use that one",
         )
+    return name
 
 
 def leaves_machine(engine: EngineSettings) -> bool:

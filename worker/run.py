@@ -38,8 +38,7 @@ async def run_worker(settings: Settings) -> int:
 
     Raises ConfigError, AccessError and the like when it cannot start.
     """
-    policies = load_policies(settings.policies)
-    policies.check_engines(settings.engines)
+    policies = load_policies(settings.policies).for_engines(settings.engines)
     partitions = (await check_topics(settings))[settings.kafka.topics.flags]
     clock = SystemClock()
     metrics = Metrics(clock)

@@ -41,8 +41,8 @@ def extract(
     from qexplorer.triage import open_triage
 
     settings = _settings(config, None, model, adapter, triage)
-    policies = load_policies(settings.policies)
-    engines = Engines(settings, policies)
+    policies = load_policies(settings.policies).for_engines(settings.engines)
+    engines = Engines(settings)
     opened = open_triage(settings.triage)
     with lines_to(out) as lines, progress("extracting") as meter:
         for batch in batched(_given(source, field, policies), settings.worker.batch_size):
@@ -100,21 +100,20 @@ def explore(
     settings = _settings(config, opensearch, model, adapter, triage)
     # A file holds flags of any age: to explore the past is what one would run this for.
     changes: dict[str, Any] = {"max_flag_age": timedelta.max, **({"index": index} if index else {})}
-    policies = load_policies(settings.policies)
+    policies = load_policies(settings.policies).for_engines(settings.engines)
     policies = policies.model_copy(
         update={"policies": tuple(policy.model_copy(update=changes) for policy in policies.policies)}
     )
     with lines_to(out) as lines, progress("exploring") as meter:
         if audit is None:
-            asyncio.run(_explore(settings, policies, _given(source, field, policies), lines, None, meter))
+            asyncio.run(_explore(settings, _given(source, field, policies), lines, None, meter))
         else:
             with lines_to(audit) as audits:
-                asyncio.run(_explore(settings, policies, _given(source, field, policies), lines, audits, meter))
+                asyncio.run(_explore(settings, _given(source, field, policies), lines, audits, meter))
 
 
 async def _explore(
     settings: "Settings",
-    policies: "Policies",
     flags: Iterator["Given"],
     lines: Lines,
     audits: Lines | None,
@@ -132,7 +131,7 @@ async def _explore(
     from qexplorer.triage import open_triage
 
     clock, store, run = SystemClock(), MemoryStore(), Run(run_id="explore")
-    engines = Engines(settings, policies)
+    engines = Engines(settings)
     bank, discoveries = QueryBank(store, "bank"), Discoveries(store, "discoveries")
     outcomes: Counter[str] = Counter()
     suspect_count = 0

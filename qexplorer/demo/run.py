@@ -103,6 +103,7 @@ async def _loop(
     raw: dict[str, Any], policies: Policies, data: DemoData, *, worker_count: int, folder: Path, console: "Console"
 ) -> None:
     settings = load_settings(**raw)
+    policies = policies.for_engines(settings.engines)
     async with OpenSearchClient(settings.search) as client:
         with console.status(f"indexing {len(data.listings)} listings"):
             await _index(client, data.listings, settings)

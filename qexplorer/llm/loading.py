@@ -1,7 +1,6 @@
 """Find a model, load it in the number type that suits the processor, and merge an adapter into it."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qexplorer.errors import ModelError
+from qexplorer.llm.adapters import resolve_adapter, trained_with
 from qexplorer.llm.decode import ATTENTION, can_share, register_attention
 from qexplorer.llm.engine import EngineSettings, EngineVersion
 from qexplorer.llm.int8 import quantise
 from qexplorer.llm.packaged import NAME, Progress, packaged_model, quiet_transformers
 
 Dtype = Literal["float32", "bfloat16", "int8"]
-PACKAGED_ADAPTER = Path(__file__).with_name("adapters") / "smollm2-queries"
 _SLICES = 64
 _SLICE_BYTES = 2**20
 _WEIGHTS = (".safetensors", ".bin")
@@ -92,25 +91,6 @@ def _from_hub(model: str) -> Path:
                 f"The model {model!r} is neither a folder here nor to be had from its hub ({type(error).__name__})",
                 remedy="Give the path of a model, or use `packaged`",
             ) from error
-
-
-def resolve_adapter(adapter: str) -> Path | None:
-    """Return the folder of an adapter that is given as "packaged" or a path; None where none is given."""
-    if not adapter:
-        return None
-    path = PACKAGED_ADAPTER if adapter == "packaged" else Path(adapter).expanduser()
-    if not (path / "adapter_config.json").is_file():
-        raise ModelError(f"There is no adapter in {path}", remedy="Give a folder with an adapter_config.json, or none")
-    return path
-
-
-def trained_with(adapter: Path) -> dict[str, str]:
-    """Return what an adapter was trained with, `base` and `prompt` as name@hash; empty when it does not say."""
-    try:
-        record = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
-        return {name: str(record[name]) for name in ("base", "prompt") if record.get(name)}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def base_version(model: str, folder: Path) -> str:

@@ -69,8 +69,11 @@ class PromptTemplate(BaseModel):
 def load_template(name: str = "default") -> PromptTemplate:
     """Load a shipped template by its name, or one of your own by the path of its YAML file.
 
+    `auto` is the default one; a policy whose adapter wants another has it filled in by `Policies.for_engines`.
+
     Raises ConfigError when there is none, or when it is not a template.
     """
+    name = "default" if name == "auto" else name
     source = (
         Path(name) if name.endswith((".yaml", ".yml")) else resources.files("qexplorer.llm") / f"prompts/{name}.yaml"
     )

@@ -1,11 +1,13 @@
 """The policies file."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.engine import EngineSettings
+from qexplorer.llm.prompt import load_template
 from qexplorer.policies import load_policies, parse_policies
 
 ONE = "version: 1\npolicies:\n  - {id: drugs, kinds: [drugs, 'drugs/*']}\n"
@@ -55,13 +57,25 @@ def test_text_does_not_leave_the_machine_unasked() -> None:
     """An engine elsewhere needs `text_may_leave`; one on this machine does not."""
     remote = {"default": EngineSettings(kind="openai", base_url="https://llm.example.com/v1")}
     with pytest.raises(ConfigError, match=r"would send text to https://llm\.example\.com"):
-        parse_policies(ONE).check_engines(remote)
-    parse_policies(ONE.replace("id: drugs,", "id: drugs, text_may_leave: true,")).check_engines(remote)
+        parse_policies(ONE).for_engines(remote)
+    parse_policies(ONE.replace("id: drugs,", "id: drugs, text_may_leave: true,")).for_engines(remote)
     local = {"default": EngineSettings(kind="openai", base_url="http://127.0.0.1:8000/v1")}
-    parse_policies(ONE).check_engines(local)
+    parse_policies(ONE).for_engines(local)
 
 
 def test_an_engine_that_is_not_there_is_named() -> None:
     """The remedy lists those that are."""
     with pytest.raises(ConfigError, match="Use one of: other"):
-        parse_policies(ONE).check_engines({"other": EngineSettings(kind="scripted")})
+        parse_policies(ONE).for_engines({"other": EngineSettings(kind="scripted")})
+
+
+def test_a_policy_has_the_prompt_that_its_adapter_was_trained_with(tmp_path: Path) -> None:
+    """Left out it is filled in; another one is refused, for the model would answer badly without a word."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    version = load_template("short").version
+    (tmp_path / "training.json").write_text(json.dumps({"prompt": version, "base": "b@1"}))
+    engines = {"default": EngineSettings(adapter=str(tmp_path))}
+    assert parse_policies(ONE).for_engines(engines).policies[0].prompt == "short"
+    assert parse_policies(ONE).for_engines({"default": EngineSettings()}).policies[0].prompt == "default"
+    with pytest.raises(ConfigError, match=f"its adapter was trained with {version}"):
+        parse_policies(ONE.replace("id: drugs,", "id: drugs, prompt: default,")).for_engines(engines)
