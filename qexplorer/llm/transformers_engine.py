@@ -59,10 +59,6 @@ class TransformersEngine:
         """Name the model and the adapter."""
         return self._version
 
-    def warm_up(self, prompt: Prompt) -> None:
-        """Answer a prompt once, so that its instruction is computed and the libraries are set up."""
-        self.generate([prompt], Sampling(max_new_tokens=2), deadline_s=float("inf"))
-
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling, *, deadline_s: float) -> list[Reply]:
         """Return one reply for each prompt, in the same order. Raises ModelUnavailableError past the deadline."""
         end = self._clock() + deadline_s

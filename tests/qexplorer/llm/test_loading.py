@@ -119,3 +119,11 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_number_type_follows_the_processor() -> None:
     """Only a processor with units for it is given bfloat16."""
     assert (best_dtype("cpu") == "bfloat16") == has_bfloat16_units()
+
+
+def test_an_adapter_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It says what it was trained on, so it cannot be merged into a model of the same shape by mistake."""
+    adapter = _save_adapter(folder, tmp_path / "lora")
+    (adapter / "training.json").write_text('{"base": "other@000000000000"}')
+    with pytest.raises(ModelError, match=r"was trained on other@0+, the model is"):
+        load_model(EngineSettings(model=str(folder), adapter=str(adapter)))

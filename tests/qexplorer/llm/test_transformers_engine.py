@@ -118,10 +118,10 @@ def test_batch_too_large_is_halved_and_poison_stands_alone(loaded: Loaded) -> No
     assert replies[2].generations == ()
 
 
-def test_warm_up_computes_the_instruction(loaded: Loaded) -> None:
-    """After warming up, a prompt of that instruction finds its prefix ready."""
+def test_an_instruction_is_computed_once(loaded: Loaded) -> None:
+    """A second prompt of that instruction finds its prefix ready."""
     engine = TransformersEngine(loaded, batch_size=4)
-    engine.warm_up(_prompt("a"))
+    engine.generate([_prompt("a")], Sampling(max_new_tokens=1), deadline_s=99)
     assert len(engine._frames) == 1
     engine.generate([_prompt("b")], Sampling(max_new_tokens=1), deadline_s=99)
     assert len(engine._frames) == 1
