@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import dtypes, generate, kafka, memory, overlap
+from tests.bench import dtypes, generate, kafka, memory, overlap, training
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "help": memory.help_time,
@@ -13,6 +13,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "generate": generate.packaged_against_plain,
     "dtypes": dtypes.auto_against_float32,
     "pipeline": generate.pipeline_against_raw,
+    "training": training.trainer_against_bare_loop,
     "kafka": kafka.worker_against_plain_loop,
     "memory": memory.worker_memory,
 }
