@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qexplorer.errors import ReplyError
+from qexplorer.foresight import by_foresight
 from qexplorer.guard import BANAL, refusal
 from qexplorer.llm.engine import Generation, Reply
 from qexplorer.llm.parse import parse_reply
@@ -14,6 +15,7 @@ from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
 from qexplorer.redact import Contact, contact_hash, contacts, redact
 from qexplorer.search.backend import SearchKind
+from qexplorer.triage import Triage
 from qexplorer.words import is_han, tokens
 from schemas import Query, QuerySource
 
@@ -62,20 +64,21 @@ class Proposal:
 
 
 def propose(
-    text: str, normalised: str, reply: Reply | None, *, contact_key: bytes, weigh: Weigh | None = None
+    text: str, normalised: str, reply: Reply | None, *, contact_key: bytes, triage: Triage | None = None
 ) -> Proposal:
     """Return the guarded candidates of one listing.
 
     `text` is title and description as they are, `normalised` their normal form. Order: contacts first, for they
-    are exact; then the model's and lexical queries, by what triage says of their words where there is a triage,
+    are exact; then the model's and lexical queries, by what they would find among known flags where there is a triage,
     else the model's before the lexical ones; the whole text after the best five of them.
     """
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
-    queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in spans(redact(text), weigh)]
-    if weigh is not None and queries:
-        weights = _word_weights([query.text for query in queries], weigh)
-        # Sorting is stable: among equals the model's own order stays.
-        order = sorted(range(len(queries)), key=lambda place: -weights[place])
+    queries += [
+        _Said(text=span, source=QuerySource.LEXICAL) for span in spans(redact(text), triage.weigh if triage else None)
+    ]
+    if triage is not None and queries:
+        weights = _word_weights([query.text for query in queries], triage.weigh)
+        order = by_foresight(triage.foresee([normalise(query.text) for query in queries]), weights)
         queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
     accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]

@@ -143,7 +143,6 @@ class Explorer:
 
     def propose(self, seed: Seed, reply: Reply | None) -> Proposal:
         """Return the guarded candidates of a seed in the order in which they deserve a search."""
-        triage = self._triage
         # Without a field of hashes a search for a contact could only be refused.
         searchable = self._search.index(seed.policy.index).fields.contacts
         key = self._settings.contact_key.get_secret_value() if searchable else ""
@@ -152,7 +151,7 @@ class Explorer:
             seed.normalised,
             reply,
             contact_key=key.encode(),
-            weigh=triage.weigh if triage is not None else None,
+            triage=self._triage,
         )
 
     async def plan(self, seeds: Sequence[Seed], proposals: Sequence[Proposal]) -> list[list[Step]]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
+from qexplorer.foresight import Foreseen
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import (
@@ -146,6 +147,12 @@ class WordTriage:
     def weigh(self, queries: Sequence[str]) -> list[float]:
         """Return how many of the words are wanted."""
         return [float(len(self.wanted & set(terms(query)))) for query in queries]
+
+    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
+        """Return a campaign for each wanted word."""
+        places = {word: place for place, word in enumerate(sorted(self.wanted))}
+        found = [frozenset(places[word] for word in terms(query) if word in places) for query in queries]
+        return [Foreseen(campaigns=campaigns, flags=len(campaigns)) for campaigns in found]
 
 
 def a_listing(name: str = "a1", title: str = "plug and play gummies", **fields: Any) -> Listing:

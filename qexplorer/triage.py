@@ -7,16 +7,18 @@ much of the marketplace is prohibited.
 """
 
 import hashlib
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from qexplorer.errors import BadInputError, ConfigError
+from qexplorer.foresight import Foreseen, Foresight, tensors_of
 from qexplorer.near_duplicates import Group, fingerprint, terms
 
 FEATURES = 2**17
-FORMAT = "qexplorer-triage-1"
+FORMAT = "qexplorer-triage-2"
 FOLDS = 5
 FEWEST = 20
 DOUBTFUL_QUANTILE = 0.05
@@ -37,6 +39,9 @@ class Triage(Protocol):
     def weigh(self, queries: Sequence[str]) -> list[float]:
         """Return what each normalised query adds to the log odds: how promising it is to search."""
 
+    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
+        """Return what each normalised query would find among known flags and random listings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriageReport:
@@ -50,7 +55,7 @@ class TriageReport:
 
 
 class LinearTriage:
-    """The model of an artefact: hashed features, idf and weights, then Platt's slope and offset.
+    """The model of an artefact: hashed features, idf and weights, Platt's slope and offset, and the foresight.
 
     Safetensors holds it: nothing in the file is executed, and opening it does not pull torch into the process.
     """
@@ -62,6 +67,7 @@ class LinearTriage:
         if self._weights.shape != (2 * FEATURES,) or tensors["idf"].shape != (2 * FEATURES,):
             raise ValueError(f"it has {self._weights.shape} weights and not {2 * FEATURES}")
         self._features[-1].idf_ = tensors["idf"]
+        self._foresight = Foresight(tensors)
         self._version = version
 
     @property
@@ -81,6 +87,10 @@ class LinearTriage:
     def weigh(self, queries: Sequence[str]) -> list[float]:
         """Return what each normalised query adds to the log odds, the model's offset left out."""
         return [float(value) for value in self._decide(queries)] if queries else []
+
+    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
+        """Return what each normalised query would find among the known flags and random listings of the training."""
+        return [self._foresight.foresee(query) for query in queries]
 
     def _decide(self, texts: Sequence[str]) -> Any:
         return self._features.transform([_spaced(text) for text in texts]) @ self._weights
@@ -115,7 +125,9 @@ def train_triage(flags: Sequence[str], unlabelled: Sequence[str], path: Path, *,
     matrix, labels, groups = matrix[keep], labels[keep], groups[keep]
     decisions = _decisions(matrix, labels, groups, seed)
     slope, offset = _platt(decisions, labels)
-    _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset)
+    order = random.Random(seed).sample(range(len(others)), len(others))
+    known = tensors_of(flags, clusters[: len(flags)], [others[place] for place in order], len(others))
+    _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, known)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)
 
 
@@ -209,7 +221,7 @@ def _platt(decisions: Any, labels: Any) -> tuple[float, float]:
     return float(fit.coef_[0][0]), float(fit.intercept_[0])
 
 
-def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float) -> None:
+def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float, known: Mapping[str, Any]) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -219,6 +231,7 @@ def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float) -
         "idf": np.asarray(idf, dtype=np.float32),
         "weights": np.asarray(classifier.coef_[0], dtype=np.float32),
         "scalars": np.array([classifier.intercept_[0], slope, offset], dtype=np.float64),
+        **known,
     }
     save_file(tensors, part, metadata={"format": FORMAT})
     part.replace(path)

@@ -55,7 +55,7 @@ def extract(
                     normalise(flag.listing.text),
                     reply,
                     contact_key=b"",
-                    weigh=opened.weigh if opened else None,
+                    triage=opened,
                 )
                 lines.write(
                     {

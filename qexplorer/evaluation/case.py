@@ -16,7 +16,7 @@ from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import load_listings
-from qexplorer.triage import Triage, open_triage, train_triage
+from qexplorer.triage import FORMAT, Triage, open_triage, train_triage
 from schemas import Listing, ListingStatus
 
 Unit = Literal["cluster", "campaign"]
@@ -243,7 +243,7 @@ def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
 def _triage(name: str, flags: Sequence[Seed], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
     """Train on the known flags against the sample; the same texts and seed are trained on once."""
     flagged = [flag.normalised for flag in flags]
-    digest = hashlib.sha256("\0".join([*flagged, "", *sample]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join([FORMAT, *flagged, "", *sample]).encode()).hexdigest()[:16]
     path = folder / f"triage-{name}-{digest}-{seed}.safetensors"
     if not path.exists():
         train_triage(flagged, sample, path, seed=seed)

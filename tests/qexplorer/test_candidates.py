@@ -43,8 +43,8 @@ def test_the_whole_text_comes_behind_the_five_best_queries() -> None:
 
 def test_triage_weights_order_the_queries() -> None:
     """What triage finds promising is searched first, whoever proposed it."""
-    weigh = WordTriage(frozenset({"zaza"})).weigh
-    made = propose(TEXT, normalise(TEXT), reply("plug today"), contact_key=b"", weigh=weigh)
+    triage = WordTriage(frozenset({"zaza"}))
+    made = propose(TEXT, normalise(TEXT), reply("plug today"), contact_key=b"", triage=triage)
     assert "zaza" in made.candidates[0].query.text
 
 

@@ -9,9 +9,10 @@ from qexplorer.errors import ConfigError
 from qexplorer.evaluation.budget import Index
 from qexplorer.evaluation.case import Case
 from qexplorer.evaluation.methods.active_learning import ActiveLearning
-from qexplorer.evaluation.methods.base import Method
+from qexplorer.evaluation.methods.base import Listed, Method
 from qexplorer.evaluation.methods.by_feedback import ByFeedback, SpansOfHits
-from qexplorer.evaluation.methods.extractor import Extractor, Order
+from qexplorer.evaluation.methods.by_foresight import ByForesight
+from qexplorer.evaluation.methods.extractor import Extractor, Order, System
 from qexplorer.evaluation.methods.human import Human
 from qexplorer.evaluation.methods.knn import Knn
 from qexplorer.evaluation.methods.nearest_spans import NearestSpans
@@ -48,6 +49,10 @@ def _nearest(name: str, place: Place, *, by_triage: bool) -> NearestSpans:
     return NearestSpans(name, place.case.knowledge, by_triage=by_triage)
 
 
+def _foreseen(name: str, place: Place, inner: Listed) -> ByForesight:
+    return ByForesight(name, place.case.knowledge, inner)
+
+
 def _significant(name: str, place: Place) -> SignificantText:
     return SignificantText(name, place.case.knowledge, place.client, f"{place.case.index}-known", place.clock)
 
@@ -65,6 +70,8 @@ METHODS: Mapping[str, Make] = MappingProxyType(
         "own_spans": lambda name, place: _own(name, place, by_triage=False),
         "own_spans_by_triage": lambda name, place: _own(name, place, by_triage=True),
         "own_spans_by_feedback": lambda name, place: ByFeedback(name, _own(name, place, by_triage=True)),
+        "own_spans_by_foresight": lambda name, place: _foreseen(name, place, _own(name, place, by_triage=True)),
+        "nearest_spans_by_foresight": lambda name, place: _foreseen(name, place, _nearest(name, place, by_triage=True)),
         "nearest_spans": lambda name, place: _nearest(name, place, by_triage=False),
         "nearest_spans_by_triage": lambda name, place: _nearest(name, place, by_triage=True),
         "nearest_spans_by_feedback": lambda name, place: ByFeedback(name, _nearest(name, place, by_triage=True)),
@@ -83,13 +90,14 @@ UPPER_REFERENCES = frozenset({"oracle", "active_learning"})
 # What is made of each extractor: the suffix of its name, the order of its queries, and whether with the whole text.
 EXTRACTORS: tuple[tuple[str, Order, bool], ...] = (
     ("", "model", False),
-    (":triage", "triage", False),
+    (":foresight", "foresight", False),
     (":mean", "mean", False),
     ("+whole_text", "model", True),
-    (":triage+whole_text", "triage", True),
+    (":foresight+whole_text", "foresight", True),
     (":mean+whole_text", "mean", True),
 )
 BEST_OF_N = ":best_of_n"
+SYSTEM = ":system"
 
 
 def is_upper_reference(name: str) -> bool:
@@ -102,8 +110,8 @@ def make_methods(
 ) -> list[Method | ActiveLearning]:
     """Return the methods.
 
-    Each extractor gives one for each order of its queries, with the whole text and without, and the best of all its
-    queries by the labels. Raises ConfigError for a name that is not known.
+    Each extractor gives one for each order of its queries, with the whole text and without, what the product makes of
+    its replies, and the best of all its queries by the labels. Raises ConfigError for a name that is not known.
     """
     unknown = [name for name in names if name not in METHODS]
     if unknown:
@@ -114,6 +122,7 @@ def make_methods(
         for suffix, order, text_too in EXTRACTORS:
             if order == "model" or knowledge.triage is not None:
                 made.append(Extractor(name + suffix, replies, knowledge, order=order, text_too=text_too))
+        made.append(System(name + SYSTEM, replies, knowledge))
         plain = Extractor(name, replies, knowledge)
         made.append(Oracle(name + BEST_OF_N, place.case, place.index, plain.asks))
     return made

@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from qexplorer.candidates import propose
 from qexplorer.evaluation.budget import HITS, Answer, Ask, Budget
-from qexplorer.evaluation.methods.base import Cost, by_weight, guarded
+from qexplorer.evaluation.methods.base import Cost, guarded
+from qexplorer.evaluation.methods.by_foresight import in_foresight
 from qexplorer.evaluation.methods.grams import by_word_weight
 from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.methods.whole_text import whole_text
 from qexplorer.evaluation.seeds import Knowledge, Seed
+from qexplorer.search.backend import SearchKind
 
-Order = Literal["model", "triage", "mean"]
+Order = Literal["model", "mean", "foresight"]
 
 
 class Extractor:
-    """The model's queries in its order, by their triage weight or by that of a mean word; the first not yet run.
+    """The model's queries in its order, by the triage weight of a mean word, or by foresight; the first not yet run.
 
     With `text_too` the last search of a seed is that for its whole text.
     """
@@ -45,8 +48,8 @@ class Extractor:
         queries = self._replies.queries(seed)
         if self._order == "mean":
             queries = by_word_weight(queries, self._knowledge.weigh)
-        elif self._order == "triage":
-            queries = by_weight(queries, self._knowledge.weigh(queries))
+        elif self._order == "foresight":
+            queries = in_foresight(queries, self._knowledge)
         return guarded(queries, self.name)
 
     async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
@@ -59,3 +62,18 @@ class Extractor:
     def cost(self, seed: Seed) -> Cost:
         """Return what the model took."""
         return self._replies.cost(seed)
+
+
+class System(Extractor):
+    """What the product does with the model's reply: its own candidates beside the model's, in its own order."""
+
+    def asks(self, seed: Seed) -> list[Ask]:
+        """Return the candidates that the guard lets through, the most deserving first."""
+        made = propose(
+            seed.text, seed.normalised, self._replies.reply(seed), contact_key=b"", triage=self._knowledge.triage
+        )
+        return [
+            Ask(text=seed.text if each.kind is SearchKind.WHOLE_TEXT else each.text, kind=each.kind, source=self.name)
+            for each in made.candidates
+            if not each.refused
+        ]

@@ -74,6 +74,10 @@ class Replies:
             error = self._written[missing[0]].reply.error
             raise ModelError(f"the engine answers no seed: {error}", remedy="Try another dtype or model")
 
+    def reply(self, seed: Seed) -> Reply:
+        """Return the reply to a seed as the engine gave it."""
+        return self._of(seed).reply
+
     def queries(self, seed: Seed) -> list[str]:
         """Return the queries of all generations, interleaved by place: each generation puts its best first."""
         parsed, _ = self._parsed(seed)

@@ -4,13 +4,14 @@ import pytest
 
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.budget import Budget
-from qexplorer.evaluation.methods.extractor import Extractor, Order
+from qexplorer.evaluation.methods.extractor import Extractor, Order, System
 from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.pool import all_seeds
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.evaluation.testing import small_case
 from qexplorer.llm.engine import Sampling
 from qexplorer.llm.scripted import ScriptedEngine
+from qexplorer.search.backend import SearchKind
 from qexplorer.testing import WordTriage
 
 SEED = Seed(title="strong gummies brand1", description="", kind="drugs", locale="en")
@@ -27,12 +28,12 @@ def extractor(texts: list[str], order: Order = "model", *, text_too: bool = Fals
     ("order", "expected"),
     [
         ("model", ["aa bb", "gummies vapes cc", "gummies", "dd"]),
-        ("triage", ["gummies vapes cc", "gummies", "aa bb", "dd"]),
+        ("foresight", ["gummies vapes cc", "gummies", "aa bb", "dd"]),
         ("mean", ["gummies", "gummies vapes cc", "aa bb", "dd"]),
     ],
 )
 def test_queries_of_all_replies_are_ordered(order: Order, expected: list[str]) -> None:
-    """Interleaved by place; by the summed weight, 2 of three words first; by the mean, 1 of one first."""
+    """Interleaved by place; by foresight, that of two known campaigns first; by the mean, 1 of one first."""
     asks = extractor(["aa bb; gummies", "gummies vapes cc; dd"], order).asks(SEED)
     assert [ask.text for ask in asks] == expected
 
@@ -76,3 +77,12 @@ async def test_an_engine_that_never_answers_is_an_error() -> None:
     method = Extractor("x", Replies(engine, sampling=Sampling()), Knowledge(flags=(), triage=None))
     with pytest.raises(ModelError, match="answers no seed: it is NaN"):
         await method.prepare([SEED])
+
+
+def test_the_system_asks_what_the_product_would() -> None:
+    """Its own spans beside the model's, in the product's order, and the whole text as one candidate."""
+    replies = Replies(ScriptedEngine(reply=lambda _: ["vapes cc"]), sampling=Sampling(samples=0))
+    seed = Seed(title="strong gummies brand1 today", description="", kind="drugs", locale="en")
+    asks = System("x", replies, Knowledge(flags=(), triage=TRIAGE)).asks(seed)
+    assert [ask.text for ask in asks[:2]] == ["gummies", "vapes cc"]
+    assert seed.text in [ask.text for ask in asks if ask.kind is SearchKind.WHOLE_TEXT]

@@ -1,0 +1,72 @@
+"""What a query would find is told from known flags and random listings, by hand."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qexplorer.foresight import Foreseen, Foresight, by_foresight, tensors_of
+from qexplorer.near_duplicates import terms
+from qexplorer.triage import open_triage, train_triage
+
+FLAGS = ["zaza carts fresh", "zaza carts new", "lean drank", "飞行员叶子"]
+CAMPAIGNS = [0, 0, 2, 3]
+OTHERS = ["garden carts", "fresh bread", "new bike", "old bike"]
+
+
+def foresight(total: int = 4) -> Foresight:
+    return Foresight(tensors_of(FLAGS, CAMPAIGNS, OTHERS, total))
+
+
+def test_all_words_must_match() -> None:
+    """As in a search; Chinese by pairs of characters."""
+    assert foresight().foresee("zaza carts") == Foreseen(campaigns=frozenset({0}), flags=2, others=0)
+    assert foresight().foresee("carts") == Foreseen(campaigns=frozenset({0}), flags=2, others=1)
+    assert foresight().foresee("zaza lean") == Foreseen()
+    assert foresight().foresee("叶子") == Foreseen(campaigns=frozenset({3}), flags=1, others=0)
+    assert foresight().foresee("") == Foreseen()
+
+
+def test_a_sample_stands_for_all() -> None:
+    """One of four random listings of a thousand stands for 250."""
+    assert foresight(1000).foresee("bike").others == 500
+
+
+def test_gain_is_new_campaigns_within_a_page_less_the_load() -> None:
+    """A query that matches ten times a page shows a tenth of what it matches."""
+    seen = Foreseen(campaigns=frozenset({1, 2}), flags=60, others=540)
+    assert seen.gain(set()) == 2 * 0.1 - 0.6
+    assert Foreseen(campaigns=frozenset({1, 2}), flags=2).gain({1}) == 1.0
+
+
+def test_order_is_greedy_over_campaigns_then_by_weight() -> None:
+    """The second query is the one that adds most to the first; those that add nothing come last, by weight."""
+    most = Foreseen(campaigns=frozenset({1, 2, 3}), flags=3)
+    same = Foreseen(campaigns=frozenset({1, 2}), flags=2)
+    other = Foreseen(campaigns=frozenset({4}), flags=1)
+    assert by_foresight([Foreseen(), same, other, most], [0.5, 0.1, 0.2, 0.3]) == [3, 2, 0, 1]
+
+
+@given(
+    st.lists(st.frozensets(st.integers(0, 5), max_size=4), max_size=8),
+    st.lists(st.floats(-5, 5), min_size=8, max_size=8),
+)
+def test_every_query_keeps_a_place(found: list[frozenset[int]], weights: list[float]) -> None:
+    """None is lost and none is doubled."""
+    foreseen = [Foreseen(campaigns=names, flags=len(names)) for names in found]
+    assert sorted(by_foresight(foreseen, weights[: len(found)])) == list(range(len(found)))
+
+
+def test_the_artefact_of_a_triage_has_it(tmp_path: Path) -> None:
+    """Near-duplicates are one campaign, and no word of a text is in the file."""
+    flags = [f"zaza carts number{n // 2} same words here{n % 2}" for n in range(40)]
+    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t.safetensors")
+    triage = open_triage(tmp_path / "t.safetensors")
+    assert triage is not None
+    (zaza, garden) = triage.foresee(["zaza", "garden"])
+    assert zaza.flags == 40
+    assert 0 < len(zaza.campaigns) <= 40
+    assert garden.flags == 0
+    assert garden.others == 60
+    data = (tmp_path / "t.safetensors").read_bytes()
+    assert not any(term.encode() in data for text in flags for term in terms(text) if len(term) > 5)
