@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     explore: ExploreSettings = ExploreSettings()
     worker: WorkerSettings = WorkerSettings()
-    engines: dict[str, EngineSettings] = Field(default_factory=lambda: {"default": EngineSettings()})
+    engines: dict[str, EngineSettings] = Field(default_factory=lambda: {"default": EngineSettings(adapter="packaged")})
     policies: Path | None = None
     triage: Path | None = None
 

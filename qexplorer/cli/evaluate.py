@@ -36,7 +36,7 @@ def evaluate(
     release: Annotated[str, typer.Option(help="Opens the test part; the name is written into the results.")] = "",
     method: Annotated[list[str] | None, typer.Option(help="A method; may be repeated. `none`, or `all`.")] = None,
     extractor: Annotated[
-        list[str] | None, typer.Option(help="NAME=MODEL[,ADAPTER[,PROMPT]]; empty parts are defaults. May be repeated.")
+        list[str] | None, typer.Option(help="NAME=MODEL[,ADAPTER[,PROMPT]]; no adapter where empty. May be repeated.")
     ] = None,
     searches: Annotated[list[int] | None, typer.Option(min=1, help="Searches a seed; may be repeated.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="Samples of an extractor beside the greedy reply.")] = 8,
@@ -164,6 +164,7 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
 def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling", folder: Path) -> dict[str, "Replies"]:
     """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
     from qexplorer.evaluation.methods.replies import Replies
+    from qexplorer.llm.adapters import prompt_for
     from qexplorer.llm.opening import open_engine
 
     made = {}
@@ -176,9 +177,9 @@ def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling"
         if engine is None:
             kind: dict[str, Any] = {"kind": "scripted"} if model == "scripted" else {"model": model}
             engine = settings.engines["default"].model_copy(update=kind)
-        if adapter:
-            engine = engine.model_copy(update={"adapter": adapter})
-        made[name] = Replies(open_engine(engine), prompt=prompt or "default", sampling=sampling, folder=folder)
+        engine = engine.model_copy(update={"adapter": adapter})
+        prompt = prompt or prompt_for(adapter)
+        made[name] = Replies(open_engine(engine), prompt=prompt, sampling=sampling, folder=folder)
     return made
 
 

@@ -173,12 +173,14 @@ def _settings(
     default = settings.engines.get("default")
     if (model or adapter) and default is None:
         raise ConfigError("the settings have no engine `default`", remedy="Set it, or leave --model out")
-    if adapter and not Path(adapter).is_dir():
+    if adapter and adapter != "packaged" and not Path(adapter).is_dir():
         raise ModelError(f"there is no adapter at {adapter}", remedy="Give the folder of a LoRA adapter")
     changes: dict[str, Any] = {}
     if default is not None and (model or adapter):
         engine = {"kind": "scripted"} if model == "scripted" else {"model": model or default.model}
-        changed = default.model_copy(update={**engine, "adapter": adapter or default.adapter})
+        # An adapter belongs to its model: another model comes without.
+        kept = default.adapter if model in {None, default.model} else ""
+        changed = default.model_copy(update={**engine, "adapter": adapter or kept})
         changes["engines"] = {**settings.engines, "default": changed}
     if triage is not None:
         changes["triage"] = triage

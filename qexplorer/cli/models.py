@@ -34,6 +34,7 @@ def check(
     config: Config = None,
 ) -> None:
     """Open an engine, write the queries of one listing, and say what answered."""
+    from qexplorer.llm.adapters import prompt_for
     from qexplorer.llm.engine import Sampling
     from qexplorer.llm.opening import open_engine
     from qexplorer.llm.prompt import load_template, render
@@ -41,9 +42,11 @@ def check(
     settings = settings_of(config)
     if engine not in settings.engines:
         raise ModelError(f"there is no engine {engine}", remedy=f"Use one of: {', '.join(sorted(settings.engines))}")
-    changes = {name: value for name, value in (("model", model), ("adapter", adapter)) if value}
-    opened = open_engine(settings.engines[engine].model_copy(update=changes))
-    prompt = render(load_template(), title=text, description="", kind="drugs", locale="en")
+    changes = {"model": model, "adapter": adapter or ""} if model else {"adapter": adapter} if adapter else {}
+    chosen = settings.engines[engine].model_copy(update=changes)
+    opened = open_engine(chosen)
+    name = prompt_for(chosen.adapter) if chosen.kind == "transformers" else "default"
+    prompt = render(load_template(name), title=text, description="", kind="drugs", locale="en")
     (reply,) = opened.generate([prompt], Sampling(), deadline_s=settings.explore.generate_timeout_s)
     if reply.error is not None:
         raise ModelError(f"the engine {engine} cannot answer: {reply.error}", remedy="Try another dtype or model")

@@ -88,7 +88,8 @@ def _data(source: Path | None, policies: Policies, *, seeds: int, count: int, co
 def _settings(engines: Endpoints, triage: Path, model: str, worker_count: int) -> dict[str, Any]:
     """Return the workers' settings. Two torch processes must share the cores, or they stall each other."""
     threads = max(1, (os.cpu_count() or 1) // worker_count)
-    kind = {"kind": "scripted"} if model == "scripted" else {"model": model, "threads": threads}
+    adapter = "packaged" if model == "packaged" else ""
+    kind = {"kind": "scripted"} if model == "scripted" else {"model": model, "adapter": adapter, "threads": threads}
     return {
         "kafka": {"brokers": engines.kafka},
         "search": {"url": engines.opensearch},

@@ -116,6 +116,10 @@ def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence
     """Put the adapter, its curves and its record in place, the record last, and drop the checkpoints."""
     part = out / "adapter.part"
     adapter.save_pretrained(part)
+    # The library notes where the base lay on this machine; what counts is which model it was.
+    config = json.loads((part / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(record["base"]).partition("@")[0]
+    (part / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     for path in part.iterdir():
         if path.name != "README.md":
             path.replace(out / path.name)

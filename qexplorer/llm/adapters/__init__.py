@@ -25,3 +25,9 @@ def trained_with(adapter: Path) -> dict[str, str]:
         return {name: str(record[name]) for name in ("base", "prompt") if record.get(name)}
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def prompt_for(adapter: str) -> str:
+    """Return the name of the prompt that an adapter was trained with, else that of the default one."""
+    folder = resolve_adapter(adapter)
+    return trained_with(folder).get("prompt", "").partition("@")[0] or "default" if folder else "default"

@@ -76,6 +76,7 @@ def test_sft_teaches_the_replies(model: Path, adapter: Path) -> None:
     assert record["rows"] == 16
     assert record["data"]["sha256"]
     assert record["history"][-1]["step"] == 32
+    assert str(model.parent) not in (adapter / "adapter_config.json").read_text()
     assert (adapter / "curves.png").stat().st_size > 1000
     assert not (adapter / "checkpoints").exists()
 
