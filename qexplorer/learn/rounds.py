@@ -26,6 +26,7 @@ from qexplorer.llm.prompt import load_template
 from qexplorer.search.backend import Searcher
 from qexplorer.triage import open_triage
 
+MOST_LOOKED_AT = 100
 OpenSearcher = Callable[[], AbstractAsyncContextManager[Searcher]]
 
 
@@ -55,10 +56,12 @@ def train_rounds(
     ones, more that find nothing, copy the listing or cannot be read.
     """
     flags = _some(store, how.flags, settings.seed)
+    # Habits are looked at over the same few flags before and behind a round: shares of distinct queries need that.
+    few = random.Random(settings.seed).sample(flags, min(MOST_LOOKED_AT, len(flags)))
     before: Habits | None = None
     for number in range(1, rounds + 2):
         asker = _asker(adapter, settings, how, number)
-        now = asyncio.run(_ask(store, flags, asker, searcher))
+        now = asyncio.run(_ask(store, flags if number <= rounds else few, asker, searcher, few))
         if before is not None and (flaws := check_habits(before, now)):
             message = f"round {number - 1} has spoilt the model: {'; '.join(flaws)}"
             raise TrainingError(message, remedy="Use the adapter before it, or a lower learning rate")
@@ -91,10 +94,12 @@ def _asker(adapter: Path, settings: TrainingSettings, how: RoundSettings, number
     return build.Asker(engine=engine, template=load_template(settings.prompt), sampling=sampling)
 
 
-async def _ask(store: Store, flags: Sequence[FlagRow], asker: build.Asker, searcher: OpenSearcher) -> Habits:
-    """Have replies written, searched and judged, and return the habits behind them."""
+async def _ask(
+    store: Store, flags: Sequence[FlagRow], asker: build.Asker, searcher: OpenSearcher, few: Sequence[FlagRow]
+) -> Habits:
+    """Have replies written, searched and judged, and return the habits behind those to a few flags."""
     await asyncio.to_thread(build.add_replies, store, flags, asker, lambda _: None)
-    texts = {flag.flag_id: flag.normalised for flag in flags}
+    texts = {flag.flag_id: flag.normalised for flag in few}
     replies: list[tuple[str, ...]] = []
     empty = copied = 0
     async with searcher() as search:
@@ -108,8 +113,10 @@ async def _ask(store: Store, flags: Sequence[FlagRow], asker: build.Asker, searc
             if triage is not None:
                 build.judge(store, index, build.Judges(triage=triage))
             found = open_found(store, index)
-            replies += queries
             for row, asked in zip(written, queries, strict=True):
+                if row.flag_id not in texts:
+                    continue
+                replies.append(asked)
                 finds = [found.asked.get(build.search_key(index, query)) for query in asked]
                 empty += sum(entry is not None and not entry.found for entry in finds)
                 copied += sum(copies(query, texts[row.flag_id]) for query in asked)

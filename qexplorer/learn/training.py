@@ -115,7 +115,7 @@ def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
 def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
     """Put the adapter, its curves and its record in place, the record last, and drop the checkpoints."""
     part = out / "adapter.part"
-    adapter.save_pretrained(part)
+    adapter.save_pretrained(part, selected_adapters=["default"])
     # The library notes where the base lay on this machine; what counts is which model it was.
     config = json.loads((part / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = str(record["base"]).partition("@")[0]
