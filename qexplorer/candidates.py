@@ -20,6 +20,7 @@ from qexplorer.words import is_han, tokens
 from schemas import Query, QuerySource
 
 LEXICAL = 6
+SIBLINGS = 12
 PLACEHOLDER = re.compile(r"<(?:phone|email|handle)>")
 SPAN_WORDS = 3
 HAN_SPAN = 4
@@ -69,13 +70,14 @@ def propose(
     """Return the guarded candidates of one listing.
 
     `text` is title and description as they are, `normalised` their normal form. Order: contacts first, for they
-    are exact; then the model's and lexical queries, by what they would find among known flags where there is a triage,
-    else the model's before the lexical ones; the whole text after the best five of them.
+    are exact; then, where there is a triage, the model's queries, the text's own spans and words of the nearest known
+    flags by what they would find among known flags; without one the model's before the text's own; the whole text
+    after the best five of them.
     """
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
-    queries += [
-        _Said(text=span, source=QuerySource.LEXICAL) for span in spans(redact(text), triage.weigh if triage else None)
-    ]
+    own = spans(redact(text), triage.weigh if triage is not None else None)
+    near = triage.siblings(normalised, SIBLINGS) if triage is not None else []
+    queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in (*own, *near)]
     if triage is not None and queries:
         weights = _word_weights([query.text for query in queries], triage.weigh)
         order = by_foresight(triage.foresee([normalise(query.text) for query in queries]), weights)

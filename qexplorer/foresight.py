@@ -1,21 +1,26 @@
 """What a query would find, before a search is spent on it: its matches among known flags and among random listings.
 
-Flags of the past are what the flags of tomorrow look like. Of each only the hashes of its words are kept, so the model
-that holds them tells nobody's text.
+Flags of the past are what the flags of tomorrow look like. Of each only the hashes of its words are kept, and in clear
+the words that several campaigns have, numbers that could be contacts left out: the model tells nobody's text.
 """
 
 import itertools
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qexplorer.guard import BANAL
 from qexplorer.near_duplicates import terms
 
 MOST_FLAGS = 5_000
 MOST_OTHERS = 5_000
 PAGE = 60
 LOAD = 0.01
+NEAREST = 12
+# Phones, codes and account numbers that no redaction knew.
+DIGITS = re.compile(r"\d{5}|(?:\d[-.]?){7}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,10 @@ class Foresight:
         self._others = _postings(tensors["other_terms"], tensors["other_starts"])
         # Each random listing stands for as many as there are of them for one: the sample may be small.
         self._weight = float(tensors["other_weight"][0])
+        self._words = {_hash(word): word for word in bytes(tensors["words"]).decode().split("\n") if word}
+        starts = [int(start) for start in tensors["flag_starts"]]
+        hashes = tensors["flag_terms"].tolist()
+        self._hashes = [frozenset(hashes[start:stop]) for start, stop in itertools.pairwise(starts)]
 
     def foresee(self, query: str) -> Foreseen:
         """Return what a normalised query would find."""
@@ -53,6 +62,23 @@ class Foresight:
             others=round(len(_all_of(self._others, hashes)) * self._weight),
         )
 
+    def siblings(self, text: str, most: int) -> list[str]:
+        """Return at most `most` words of the known flags that are nearest to a normalised text, not its own.
+
+        They are those that add most campaigns. Near is a high sum over common words of 1 / how many flags have it.
+        """
+        own = {_hash(term) for term in terms(text)}
+        near: dict[int, float] = {}
+        for value in own:
+            flags = self._flags.get(value, set())
+            for place in flags:
+                near[place] = near.get(place, 0.0) + 1.0 / len(flags)
+        nearest = sorted(near, key=lambda place: (-near[place], place))[:NEAREST]
+        new = dict.fromkeys(value for place in nearest for value in sorted(self._hashes[place] - own))
+        words = [self._words[value] for value in new if value in self._words]
+        foreseen = [self.foresee(word) for word in words]
+        return [words[place] for place in greedily(foreseen)[:most]]
+
 
 def tensors_of(flags: Sequence[str], campaigns: Sequence[int], others: Sequence[str], total: int) -> dict[str, Any]:
     """Return what an artefact keeps of normalised flags with their campaigns, and of a sample of `total` others."""
@@ -63,6 +89,7 @@ def tensors_of(flags: Sequence[str], campaigns: Sequence[int], others: Sequence[
         rows = [sorted({_hash(term) for term in terms(text)}) for text in texts]
         tensors[f"{name}_terms"] = np.array([value for row in rows for value in row], dtype=np.uint32)
         tensors[f"{name}_starts"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    tensors["words"] = np.frombuffer("\n".join(_shared_words(flags[:MOST_FLAGS], campaigns)).encode(), dtype=np.uint8)
     tensors["other_weight"] = np.array([total / max(1, min(len(others), MOST_OTHERS))], dtype=np.float64)
     return tensors
 
@@ -72,9 +99,16 @@ def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float]) -> list
 
     Greedily by what each adds to the campaigns that those before it cover; behind them, and among equals, by weight.
     """
+    heaviest = sorted(range(len(foreseen)), key=lambda place: -weights[place])
+    order = [heaviest[at] for at in greedily([foreseen[place] for place in heaviest])]
+    return [*order, *(place for place in heaviest if place not in set(order))]
+
+
+def greedily(foreseen: Sequence[Foreseen]) -> list[int]:
+    """Return the places of the queries that add to those before them, each time the one that adds most."""
     covered: set[int] = set()
     order: list[int] = []
-    left = sorted(range(len(foreseen)), key=lambda place: -weights[place])
+    left = list(range(len(foreseen)))
     while left:
         best = max(left, key=lambda place: foreseen[place].gain(covered))
         if foreseen[best].gain(covered) <= 0:
@@ -82,7 +116,20 @@ def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float]) -> list
         order.append(best)
         left.remove(best)
         covered |= foreseen[best].campaigns
-    return [*order, *left]
+    return order
+
+
+def _shared_words(flags: Sequence[str], campaigns: Sequence[int]) -> list[str]:
+    """Return the telling words that at least two campaigns have."""
+    seen: dict[str, set[int]] = {}
+    for text, campaign in zip(flags, campaigns, strict=False):
+        for word in terms(text):
+            seen.setdefault(word, set()).add(campaign)
+    return sorted(
+        word
+        for word, names in seen.items()
+        if len(names) > 1 and len(word) > 1 and word not in BANAL and not DIGITS.search(word) and not word.isdigit()
+    )
 
 
 def _postings(values: Any, starts: Any) -> dict[int, set[int]]:

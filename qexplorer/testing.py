@@ -154,6 +154,11 @@ class WordTriage:
         found = [frozenset(places[word] for word in terms(query) if word in places) for query in queries]
         return [Foreseen(campaigns=campaigns, flags=len(campaigns)) for campaigns in found]
 
+    def siblings(self, text: str, most: int) -> list[str]:
+        """Return the wanted words of which a text with one of them has none."""
+        own = set(terms(text))
+        return sorted(self.wanted - own)[:most] if self.wanted & own else []
+
 
 def a_listing(name: str = "a1", title: str = "plug and play gummies", **fields: Any) -> Listing:
     """Return a listing that is whole, with what the test cares about changed."""

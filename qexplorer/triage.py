@@ -42,6 +42,9 @@ class Triage(Protocol):
     def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
         """Return what each normalised query would find among known flags and random listings."""
 
+    def siblings(self, text: str, most: int) -> list[str]:
+        """Return words of the known flags that are nearest to a normalised text, those first that promise most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriageReport:
@@ -91,6 +94,10 @@ class LinearTriage:
     def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
         """Return what each normalised query would find among the known flags and random listings of the training."""
         return [self._foresight.foresee(query) for query in queries]
+
+    def siblings(self, text: str, most: int) -> list[str]:
+        """Return words of the known flags that are nearest to a normalised text, those first that promise most."""
+        return self._foresight.siblings(text, most)
 
     def _decide(self, texts: Sequence[str]) -> Any:
         return self._features.transform([_spaced(text) for text in texts]) @ self._weights

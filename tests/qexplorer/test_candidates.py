@@ -101,3 +101,13 @@ def test_with_a_triage_single_words_are_spans_too() -> None:
     weigh = WordTriage(frozenset({"zaza"})).weigh
     assert spans("selling zaza carts tonight", weigh)[0] == "zaza"
     assert all(" " in span for span in spans("selling zaza carts tonight"))
+
+
+def test_words_of_near_flags_are_candidates_too() -> None:
+    """What siblings call it, where a triage knows siblings; without one only the text's own."""
+    triage = WordTriage(frozenset({"zaza", "lean"}))
+    made = propose("zaza carts", "zaza carts", None, contact_key=b"", triage=triage).candidates
+    asked = [each.normalised for each in made]
+    assert asked[:2] == ["lean", "zaza"]
+    plain = propose("zaza carts", "zaza carts", None, contact_key=b"").candidates
+    assert [each.normalised for each in plain] == ["zaza carts"]

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qexplorer.foresight import Foreseen, Foresight, by_foresight, tensors_of
-from qexplorer.near_duplicates import terms
 from qexplorer.triage import open_triage, train_triage
 
 FLAGS = ["zaza carts fresh", "zaza carts new", "lean drank", "飞行员叶子"]
@@ -68,5 +67,21 @@ def test_the_artefact_of_a_triage_has_it(tmp_path: Path) -> None:
     assert 0 < len(zaza.campaigns) <= 40
     assert garden.flags == 0
     assert garden.others == 60
-    data = (tmp_path / "t.safetensors").read_bytes()
-    assert not any(term.encode() in data for text in flags for term in terms(text) if len(term) > 5)
+    assert triage.siblings("zaza brand", 3)
+
+
+def test_siblings_are_words_of_near_flags_that_several_campaigns_have() -> None:
+    """Not the text's own, nothing of a flag that shares no word, and the one first that adds most."""
+    flags = ["zaza carts", "zaza carts gas", "zaza gas drank", "other lean", "more lean"]
+    model = Foresight(tensors_of(flags, [0, 1, 2, 3, 4], ["garden gas"], 100))
+    assert model.siblings("zaza today", 5) == ["carts"]
+    assert model.siblings("unknown words", 5) == []
+    assert Foresight(tensors_of(flags, [0, 1, 2, 3, 4], [], 0)).siblings("zaza today", 1) == ["carts"]
+
+
+def test_what_one_campaign_says_stays_hashed() -> None:
+    """Nor are numbers kept that could be a contact, however many campaigns have them."""
+    flags = [f"zaza name{n} call 0791112345{n % 2} or 555-12-34" for n in range(4)]
+    data = b"".join(tensor.tobytes() for tensor in tensors_of(flags, [0, 1, 2, 3], [], 0).values())
+    assert b"zaza" in data
+    assert not any(part in data for part in (b"name1", b"0791112345", b"555-12-34"))

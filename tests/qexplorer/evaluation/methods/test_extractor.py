@@ -84,5 +84,6 @@ def test_the_system_asks_what_the_product_would() -> None:
     replies = Replies(ScriptedEngine(reply=lambda _: ["vapes cc"]), sampling=Sampling(samples=0))
     seed = Seed(title="strong gummies brand1 today", description="", kind="drugs", locale="en")
     asks = System("x", replies, Knowledge(flags=(), triage=TRIAGE)).asks(seed)
-    assert [ask.text for ask in asks[:2]] == ["gummies", "vapes cc"]
+    assert asks[0].text == "gummies"
+    assert {"vapes", "vapes cc"} <= {ask.text for ask in asks}
     assert seed.text in [ask.text for ask in asks if ask.kind is SearchKind.WHOLE_TEXT]
