@@ -17,7 +17,7 @@ from qexplorer.learn.training import (
     record_of,
     said_ids,
 )
-from qexplorer.llm.loading import fingerprint
+from qexplorer.llm.loading import fingerprint, resolve_model
 from qexplorer.llm.prompt import load_template
 
 SFT_SHARE = 0.2
@@ -63,6 +63,8 @@ def train_dpo(
         raise ModelError(
             f"the adapter in {adapter} does not fit the model: {error}", remedy="Name its model"
         ) from error
+    # An adapter names its base; where that lies on this machine keeps the library from asking a hub for it.
+    model.peft_config["default"].base_model_name_or_path = str(resolve_model(settings.model))
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
     trainer = _trainer()(
         model=model,

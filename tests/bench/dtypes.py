@@ -10,6 +10,7 @@ from qexplorer.clock import SystemClock
 from qexplorer.discoveries import Discoveries
 from qexplorer.explore import Explorer
 from qexplorer.limiter import SearchLimiter
+from qexplorer.llm.adapters import prompt_for
 from qexplorer.llm.engine import Engine, EngineSettings, Reply, Sampling
 from qexplorer.llm.opening import open_engine
 from qexplorer.marketplace import Half, generate
@@ -28,7 +29,7 @@ from schemas import FlaggedListing, Listing
 from tests.bench.generate import parse_rate
 
 LISTINGS, SEEDS, BATCH = 10_000, 30, 16
-POLICY = Policy(id="drugs")
+POLICY = Policy(id="drugs", prompt=prompt_for("packaged"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class Score:
     own: int
 
 
+def engine_of(dtype: str) -> EngineSettings:
+    """Return the default engine in a number format."""
+    return EngineSettings.model_validate({"dtype": dtype, "adapter": "packaged"})
+
+
 async def auto_against_float32() -> str:
     """Take the same seeds through both, each with a memory of its own, over one index."""
     listings, flags, prohibited = marketplace()
@@ -51,7 +57,7 @@ async def auto_against_float32() -> str:
             await search.write(POLICY.index, [document(listing, b"") for listing in listings], WriteMode.REPLACE)
             await search.request("POST", f"/{POLICY.index}/_refresh")
             scores = {
-                dtype: await score(search, flags, prohibited, settings, EngineSettings.model_validate({"dtype": dtype}))
+                dtype: await score(search, flags, prohibited, settings, engine_of(dtype))
                 for dtype in ("auto", "float32")
             }
     auto, plain = scores["auto"], scores["float32"]
