@@ -257,6 +257,7 @@ async def test_a_taken_port_is_named(site: Site) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(600)
 async def test_the_packaged_model_finds_a_sibling(engines: Endpoints, tmp_path: Path) -> None:
     """The whole loop with the real small model: its queries or the listing's own words find what is like the flag."""
     site = Site(engines, tmp_path, {"kind": "transformers", "model": "packaged", "threads": 2})
