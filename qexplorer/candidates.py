@@ -65,7 +65,13 @@ class Proposal:
 
 
 def propose(
-    text: str, normalised: str, reply: Reply | None, *, contact_key: bytes, triage: Triage | None = None
+    text: str,
+    normalised: str,
+    reply: Reply | None,
+    *,
+    contact_key: bytes,
+    triage: Triage | None = None,
+    policy: str = "",
 ) -> Proposal:
     """Return the guarded candidates of one listing.
 
@@ -76,11 +82,11 @@ def propose(
     """
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
     own = spans(redact(text), triage.weigh if triage is not None else None)
-    near = triage.siblings(normalised, SIBLINGS) if triage is not None else []
+    near = triage.siblings(normalised, SIBLINGS, policy) if triage is not None else []
     queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in (*own, *near)]
     if triage is not None and queries:
         weights = _word_weights([query.text for query in queries], triage.weigh)
-        order = by_foresight(triage.foresee([normalise(query.text) for query in queries]), weights)
+        order = by_foresight(triage.foresee([normalise(query.text) for query in queries], policy), weights)
         queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
     accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]

@@ -152,6 +152,7 @@ class Explorer:
             reply,
             contact_key=key.encode(),
             triage=self._triage,
+            policy=seed.policy.id,
         )
 
     async def plan(self, seeds: Sequence[Seed], proposals: Sequence[Proposal]) -> list[list[Step]]:

@@ -19,6 +19,7 @@ MOST_OTHERS = 5_000
 PAGE = 60
 LOAD = 0.01
 NEAREST = 12
+ANY = -1
 # Phones, codes and account numbers that no redaction knew.
 DIGITS = re.compile(r"\d{5}|(?:\d[-.]?){7}")
 
@@ -48,43 +49,57 @@ class Foresight:
         # Each random listing stands for as many as there are of them for one: the sample may be small.
         self._weight = float(tensors["other_weight"][0])
         self._words = {_hash(word): word for word in bytes(tensors["words"]).decode().split("\n") if word}
+        self._by_policy: dict[int, set[int]] = {ANY: set(range(len(self._campaigns)))}
+        for place, policy in enumerate(tensors["flag_policies"].tolist()):
+            self._by_policy.setdefault(policy, set()).add(place)
         starts = [int(start) for start in tensors["flag_starts"]]
         hashes = tensors["flag_terms"].tolist()
         self._hashes = [frozenset(hashes[start:stop]) for start, stop in itertools.pairwise(starts)]
 
-    def foresee(self, query: str) -> Foreseen:
-        """Return what a normalised query would find."""
+    def foresee(self, query: str, policy: str = "") -> Foreseen:
+        """Return what a normalised query would find for a policy; what is flagged under another one is a false hit.
+
+        A policy without known flags, like none, is served by all of them.
+        """
         hashes = [_hash(term) for term in dict.fromkeys(terms(query))]
-        flags = _all_of(self._flags, hashes)
+        found = _all_of(self._flags, hashes)
+        flags = found & self._of(policy)
         return Foreseen(
             campaigns=frozenset(self._campaigns[place] for place in flags),
             flags=len(flags),
-            others=round(len(_all_of(self._others, hashes)) * self._weight),
+            others=len(found - flags) + round(len(_all_of(self._others, hashes)) * self._weight),
         )
 
-    def siblings(self, text: str, most: int) -> list[str]:
-        """Return at most `most` words of the known flags that are nearest to a normalised text, not its own.
+    def _of(self, policy: str) -> set[int]:
+        return self._by_policy.get(_hash(policy)) or self._by_policy[ANY]
+
+    def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
+        """Return at most `most` words of a policy's known flags that are nearest to a normalised text, not its own.
 
         They are those that add most campaigns. Near is a high sum over common words of 1 / how many flags have it.
         """
         own = {_hash(term) for term in terms(text)}
         near: dict[int, float] = {}
+        allowed = self._of(policy)
         for value in own:
-            flags = self._flags.get(value, set())
+            flags = self._flags.get(value, set()) & allowed
             for place in flags:
                 near[place] = near.get(place, 0.0) + 1.0 / len(flags)
         nearest = sorted(near, key=lambda place: (-near[place], place))[:NEAREST]
         new = dict.fromkeys(value for place in nearest for value in sorted(self._hashes[place] - own))
         words = [self._words[value] for value in new if value in self._words]
-        foreseen = [self.foresee(word) for word in words]
+        foreseen = [self.foresee(word, policy) for word in words]
         return [words[place] for place in greedily(foreseen)[:most]]
 
 
-def tensors_of(flags: Sequence[str], campaigns: Sequence[int], others: Sequence[str], total: int) -> dict[str, Any]:
-    """Return what an artefact keeps of normalised flags with their campaigns, and of a sample of `total` others."""
+def tensors_of(
+    flags: Sequence[str], campaigns: Sequence[int], others: Sequence[str], total: int, policies: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what an artefact keeps of normalised flags, campaigns and policies, and of a sample of `total` others."""
     import numpy as np
 
     tensors: dict[str, Any] = {"flag_campaigns": np.array(campaigns[:MOST_FLAGS], dtype=np.int32)}
+    tensors["flag_policies"] = np.array([_hash(name) for name in policies[:MOST_FLAGS]], dtype=np.int64)
     for name, texts in (("flag", flags[:MOST_FLAGS]), ("other", others[:MOST_OTHERS])):
         rows = [sorted({_hash(term) for term in terms(text)}) for text in texts]
         tensors[f"{name}_terms"] = np.array([value for row in rows for value in row], dtype=np.uint32)

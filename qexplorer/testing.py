@@ -148,14 +148,16 @@ class WordTriage:
         """Return how many of the words are wanted."""
         return [float(len(self.wanted & set(terms(query)))) for query in queries]
 
-    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
+    def foresee(self, queries: Sequence[str], policy: str = "") -> list[Foreseen]:
         """Return a campaign for each wanted word."""
+        del policy
         places = {word: place for place, word in enumerate(sorted(self.wanted))}
         found = [frozenset(places[word] for word in terms(query) if word in places) for query in queries]
         return [Foreseen(campaigns=campaigns, flags=len(campaigns)) for campaigns in found]
 
-    def siblings(self, text: str, most: int) -> list[str]:
+    def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return the wanted words of which a text with one of them has none."""
+        del policy
         own = set(terms(text))
         return sorted(self.wanted - own)[:most] if self.wanted & own else []
 

@@ -39,11 +39,11 @@ class Triage(Protocol):
     def weigh(self, queries: Sequence[str]) -> list[float]:
         """Return what each normalised query adds to the log odds: how promising it is to search."""
 
-    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
-        """Return what each normalised query would find among known flags and random listings."""
+    def foresee(self, queries: Sequence[str], policy: str = "") -> list[Foreseen]:
+        """Return what each normalised query would find among known flags of a policy and random listings."""
 
-    def siblings(self, text: str, most: int) -> list[str]:
-        """Return words of the known flags that are nearest to a normalised text, those first that promise most."""
+    def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
+        """Return words of a policy's known flags nearest to a normalised text, those first that promise most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +91,22 @@ class LinearTriage:
         """Return what each normalised query adds to the log odds, the model's offset left out."""
         return [float(value) for value in self._decide(queries)] if queries else []
 
-    def foresee(self, queries: Sequence[str]) -> list[Foreseen]:
+    def foresee(self, queries: Sequence[str], policy: str = "") -> list[Foreseen]:
         """Return what each normalised query would find among the known flags and random listings of the training."""
-        return [self._foresight.foresee(query) for query in queries]
+        return [self._foresight.foresee(query, policy) for query in queries]
 
-    def siblings(self, text: str, most: int) -> list[str]:
-        """Return words of the known flags that are nearest to a normalised text, those first that promise most."""
-        return self._foresight.siblings(text, most)
+    def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
+        """Return words of a policy's known flags nearest to a normalised text, those first that promise most."""
+        return self._foresight.siblings(text, most, policy)
 
     def _decide(self, texts: Sequence[str]) -> Any:
         return self._features.transform([_spaced(text) for text in texts]) @ self._weights
 
 
-def train_triage(flags: Sequence[str], unlabelled: Sequence[str], path: Path, *, seed: int = 0) -> TriageReport:
-    """Train on normalised texts and write the artefact to `path`.
+def train_triage(
+    flags: Sequence[str], unlabelled: Sequence[str], path: Path, *, policies: Sequence[str] = (), seed: int = 0
+) -> TriageReport:
+    """Train on normalised texts and write the artefact to `path`; `policies`, where given, are those of the flags.
 
     Raises BadInputError when there are fewer than 20 flags or unlabelled texts.
     """
@@ -133,7 +135,7 @@ def train_triage(flags: Sequence[str], unlabelled: Sequence[str], path: Path, *,
     decisions = _decisions(matrix, labels, groups, seed)
     slope, offset = _platt(decisions, labels)
     order = random.Random(seed).sample(range(len(others)), len(others))
-    known = tensors_of(flags, clusters[: len(flags)], [others[place] for place in order], len(others))
+    known = tensors_of(flags, clusters[: len(flags)], [others[place] for place in order], len(others), policies)
     _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, known)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)
 

@@ -56,6 +56,7 @@ def extract(
                     reply,
                     contact_key=b"",
                     triage=opened,
+                    policy=policy.id,
                 )
                 lines.write(
                     {

@@ -1,11 +1,12 @@
 """`qexplorer triage train | score`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qexplorer.cli.common import Fields, Output, lines_to, progress
+from qexplorer.cli.common import Config, Fields, Output, lines_to, progress, settings_of
 
 app = typer.Typer(no_args_is_help=True, help="Train the model that orders the review queue, or try it.")
 
@@ -17,15 +18,19 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The artefact to write.")] = Path("triage.safetensors"),
     field: Fields = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    config: Config = None,
 ) -> None:
     """Train on known flags against random listings, which are unlabelled and not taken for harmless."""
+    from qexplorer.policies import load_policies
     from qexplorer.rows import parse_fields
     from qexplorer.triage import train_triage
 
     fields = parse_fields(field or ())
-    known = _texts(flags, fields)
-    others = {name: text for name, text in _texts(listings, fields).items() if name not in known}
-    report = train_triage(list(known.values()), list(others.values()), out, seed=seed)
+    policy_of = load_policies(settings_of(config).policies).of_kind
+    known = _texts(flags, fields, policy_of)
+    others = [text for name, (text, _) in _texts(listings, fields, policy_of).items() if name not in known]
+    texts, policies = [text for text, _ in known.values()], [policy for _, policy in known.values()]
+    report = train_triage(texts, others, out, policies=policies, seed=seed)
     typer.echo(
         f"{out}: {report.flags} flags, {report.unlabelled} unlabelled of which {report.left_out} look like flags and "
         f"were left out; on texts not seen AUC {report.auc:.3f}, average precision {report.average_precision:.3f}",
@@ -45,20 +50,20 @@ def score(
     from qexplorer.triage import open_triage
 
     triage = open_triage(model)
-    texts = _texts(listings, parse_fields(field or ()))
-    values = triage.score(list(texts.values())) if triage else []
+    texts = _texts(listings, parse_fields(field or ()), lambda _: "")
+    values = triage.score([text for text, _ in texts.values()]) if triage else []
     with lines_to(out) as lines:
         for name, value in zip(texts, values, strict=True):
             lines.write({"id": name, "score": round(value, 4)})
 
 
-def _texts(path: Path, fields: dict[str, str]) -> dict[str, str]:
-    """Return id → normalised text of flags or listings; rows that are neither are counted on stderr."""
+def _texts(path: Path, fields: dict[str, str], policy_of: Callable[[str], str]) -> dict[str, tuple[str, str]]:
+    """Return id → normalised text and policy ("" without a kind) of rows; those that are none are counted on stderr."""
     from qexplorer.normalise import normalise
     from qexplorer.rows import read_rows, to_listing
     from schemas import FlaggedListing, WireError
 
-    texts: dict[str, str] = {}
+    texts: dict[str, tuple[str, str]] = {}
     bad: list[str] = []
     with progress(f"reading {path.name}") as meter:
         for row in read_rows(path):
@@ -67,12 +72,16 @@ def _texts(path: Path, fields: dict[str, str]) -> dict[str, str]:
                 bad.append(f"row {row.number}: {row.problem}")
                 continue
             try:
-                flag = "listing" in row.value
-                listing = FlaggedListing.from_value(row.value).listing if flag else to_listing(row.value, fields)
+                if "listing" in row.value:
+                    flag = FlaggedListing.from_value(row.value)
+                    listing, policy = flag.listing, flag.policy
+                else:
+                    listing = to_listing(row.value, fields)
+                    policy = policy_of(str(row.value.get(fields.get("kind", "kind")) or ""))
             except WireError as error:
                 bad.append(f"row {row.number}: {error}")
                 continue
-            texts[listing.id] = normalise(listing.text)
+            texts[listing.id] = (normalise(listing.text), policy)
     if bad:
         typer.echo(f"{path}: {len(bad)} rows left out, the first: {bad[0]}", err=True)
     return texts

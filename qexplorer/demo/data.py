@@ -38,6 +38,7 @@ class DemoData:
     listings: tuple[Listing, ...]
     seeds: tuple[FlaggedListing, ...]
     history: tuple[str, ...]
+    history_policies: tuple[str, ...]
     unlabelled: tuple[str, ...]
     truth: Mapping[str, Truth]
     refused: int
@@ -77,15 +78,17 @@ def prepare(
     draw.shuffle(names)
     past = set(names[: int(len(names) * HISTORY_SHARE)])
     open_rows = [(entry, campaign) for campaign in names if campaign not in past for entry in campaigns[campaign]]
-    texts = [normalise(listing.text) for campaign in past for listing, _ in campaigns[campaign]]
-    draw.shuffle(texts)
+    flagged = [entry for campaign in past for entry in campaigns[campaign]]
+    draw.shuffle(flagged)
+    flagged = flagged[:MOST_HISTORY]
     chosen = _spread(open_rows, seeds, draw)
     now = datetime.now(UTC)
     return DemoData(
         name=name,
         listings=(*listings, *(listing for (listing, _), _ in open_rows)),
         seeds=tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None),
-        history=tuple(texts[:MOST_HISTORY]),
+        history=tuple(normalise(listing.text) for listing, _ in flagged),
+        history_policies=tuple(policies.of_kind(kind) for _, kind in flagged),
         unlabelled=tuple(normalise(listing.text) for listing in draw.sample(listings, min(UNLABELLED, len(listings)))),
         truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
         refused=refused,

@@ -243,8 +243,10 @@ def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
 def _triage(name: str, flags: Sequence[Seed], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
     """Train on the known flags against the sample; the same texts and seed are trained on once."""
     flagged = [flag.normalised for flag in flags]
-    digest = hashlib.sha256("\0".join([FORMAT, *flagged, "", *sample]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        "\0".join([FORMAT, *flagged, *(flag.policy for flag in flags), "", *sample]).encode()
+    ).hexdigest()[:16]
     path = folder / f"triage-{name}-{digest}-{seed}.safetensors"
     if not path.exists():
-        train_triage(flagged, sample, path, seed=seed)
+        train_triage(flagged, sample, path, policies=[flag.policy for flag in flags], seed=seed)
     return open_triage(path)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
+from qexplorer.policies import load_policies
 from qexplorer.triage import Triage
 from schemas import Listing
 
@@ -23,6 +24,11 @@ class Seed:
     def of(cls, listing: Listing, kind: str) -> "Seed":
         """Return what a listing shows to a method."""
         return cls(title=listing.title, description=listing.description, kind=kind, locale=listing.locale)
+
+    @cached_property
+    def policy(self) -> str:
+        """The policy that takes its kind, of those that come with the project."""
+        return load_policies(None).of_kind(self.kind)
 
     @cached_property
     def text(self) -> str:

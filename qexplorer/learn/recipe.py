@@ -68,7 +68,11 @@ async def fill_from(
         flagged = {flag.listing.id for flag in flags}
         others = [normalise(row.text) for row in listings if row.id not in flagged]
         report = train_triage(
-            [normalise(flag.listing.text) for flag in flags], others[:MOST_UNLABELLED], path, seed=seed
+            [normalise(flag.listing.text) for flag in flags],
+            others[:MOST_UNLABELLED],
+            path,
+            policies=[flag.policy for flag in flags],
+            seed=seed,
         )
         say(f"{source.name}: triage of {report.flags} flags, AUC {report.auc:.3f} on texts not seen")
     triage = open_triage(path)

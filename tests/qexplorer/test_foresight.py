@@ -26,6 +26,14 @@ def test_all_words_must_match() -> None:
     assert foresight().foresee("") == Foreseen()
 
 
+def test_flags_of_another_policy_are_false_hits() -> None:
+    """What a reviewer of this policy would see in vain; a policy without flags is served by all."""
+    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, ["drugs", "drugs", "scam", "scam"]))
+    assert model.foresee("zaza", "drugs") == Foreseen(campaigns=frozenset({0}), flags=2, others=0)
+    assert model.foresee("zaza", "scam") == Foreseen(campaigns=frozenset(), flags=0, others=2)
+    assert model.foresee("zaza", "escort").flags == 2
+
+
 def test_a_sample_stands_for_all() -> None:
     """One of four random listings of a thousand stands for 250."""
     assert foresight(1000).foresee("bike").others == 500

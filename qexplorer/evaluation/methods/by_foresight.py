@@ -20,10 +20,10 @@ class ByForesight(Listed):
 
     def asks(self, seed: Seed) -> Sequence[Ask]:
         """Return the queries in that order."""
-        return guarded(in_foresight([ask.text for ask in self._inner.asks(seed)], self._knowledge), self.name)
+        return guarded(in_foresight([ask.text for ask in self._inner.asks(seed)], self._knowledge, seed), self.name)
 
 
-def in_foresight(queries: Sequence[str], knowledge: Knowledge) -> list[str]:
+def in_foresight(queries: Sequence[str], knowledge: Knowledge, seed: Seed) -> list[str]:
     """Return queries in the order of the product; in their own where there is no triage, which holds the foresight."""
     triage = knowledge.triage
     if triage is None or not queries:
@@ -31,4 +31,4 @@ def in_foresight(queries: Sequence[str], knowledge: Knowledge) -> list[str]:
     normalised = [normalise(query) for query in queries]
     sums = triage.weigh(normalised)
     weights = [weight / max(1, len(terms(query))) for weight, query in zip(sums, normalised, strict=True)]
-    return [queries[place] for place in by_foresight(triage.foresee(normalised), weights)]
+    return [queries[place] for place in by_foresight(triage.foresee(normalised, seed.policy), weights)]

@@ -49,7 +49,7 @@ class Extractor:
         if self._order == "mean":
             queries = by_word_weight(queries, self._knowledge.weigh)
         elif self._order == "foresight":
-            queries = in_foresight(queries, self._knowledge)
+            queries = in_foresight(queries, self._knowledge, seed)
         return guarded(queries, self.name)
 
     async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
@@ -70,7 +70,12 @@ class System(Extractor):
     def asks(self, seed: Seed) -> list[Ask]:
         """Return the candidates that the guard lets through, the most deserving first."""
         made = propose(
-            seed.text, seed.normalised, self._replies.reply(seed), contact_key=b"", triage=self._knowledge.triage
+            seed.text,
+            seed.normalised,
+            self._replies.reply(seed),
+            contact_key=b"",
+            triage=self._knowledge.triage,
+            policy=seed.policy,
         )
         return [
             Ask(text=seed.text if each.kind is SearchKind.WHOLE_TEXT else each.text, kind=each.kind, source=self.name)
