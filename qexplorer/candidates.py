@@ -85,14 +85,22 @@ def propose(
     near = triage.siblings(normalised, SIBLINGS, policy) if triage is not None else []
     queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in (*own, *near)]
     if triage is not None and queries:
-        weights = _word_weights([query.text for query in queries], triage.weigh)
-        order = by_foresight(triage.foresee([normalise(query.text) for query in queries], policy), weights)
+        order, weights = ranked([query.text for query in queries], triage, policy)
         queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
     accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]
     place = accepted[BEFORE_WHOLE_TEXT] if len(accepted) > BEFORE_WHOLE_TEXT else len(guarded)
     guarded[place:place] = _whole(text, normalised)
     return Proposal(candidates=(*_contact_candidates(text, contact_key), *guarded), unparseable=unparseable)
+
+
+def ranked(queries: Sequence[str], triage: Triage, policy: str) -> tuple[list[int], list[float]]:
+    """Return the places of queries in the order in which they deserve a search, and the weight of a mean word of each.
+
+    First those that add known campaigns of the policy to the ones before them, then the others by their weight.
+    """
+    weights = _word_weights(queries, triage.weigh)
+    return by_foresight(triage.foresee([normalise(query) for query in queries], policy), weights), weights
 
 
 def whole_text(text: str, normalised: str) -> Proposal:

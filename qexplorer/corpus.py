@@ -170,10 +170,10 @@ def _split(items: Sequence[Item], held_out: Sequence[str], seed: int) -> tuple[I
     )
 
 
-def near_groups(texts: Sequence[str], threshold: float = NEAR) -> list[int]:
+def near_groups(texts: Sequence[str]) -> list[int]:
     """Return for each normalised text the place of the first one in its group.
 
-    Texts whose token sets have a Jaccard above `threshold` are in one group, and so are those joined through others.
+    Texts whose token sets have a Jaccard above one half are in one group, and so are those joined through others.
     Exact: all pairs that share a token are compared.
     """
     import numpy as np
@@ -192,7 +192,7 @@ def near_groups(texts: Sequence[str], threshold: float = NEAR) -> list[int]:
         common = (matrix[start : start + _ROWS] @ matrix.T).tocoo()
         rows = common.row + start
         union = sizes[rows] + sizes[common.col] - common.data
-        near = (rows < common.col) & (common.data > threshold * union)
+        near = (rows < common.col) & (common.data > NEAR * union)
         pairs += zip(rows[near].tolist(), common.col[near].tolist(), strict=True)
     return _joined(len(texts), pairs)
 

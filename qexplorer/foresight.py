@@ -116,7 +116,8 @@ def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float]) -> list
     """
     heaviest = sorted(range(len(foreseen)), key=lambda place: -weights[place])
     order = [heaviest[at] for at in greedily([foreseen[place] for place in heaviest])]
-    return [*order, *(place for place in heaviest if place not in set(order))]
+    first = set(order)
+    return [*order, *(place for place in heaviest if place not in first)]
 
 
 def greedily(foreseen: Sequence[Foreseen]) -> list[int]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
+from qexplorer.candidates import ranked
 from qexplorer.evaluation.budget import Ask
 from qexplorer.evaluation.methods.base import Listed, guarded
 from qexplorer.evaluation.seeds import Knowledge, Seed
-from qexplorer.foresight import by_foresight
-from qexplorer.near_duplicates import terms
-from qexplorer.normalise import normalise
 
 
 class ByForesight(Listed):
@@ -28,7 +26,4 @@ def in_foresight(queries: Sequence[str], knowledge: Knowledge, seed: Seed) -> li
     triage = knowledge.triage
     if triage is None or not queries:
         return list(queries)
-    normalised = [normalise(query) for query in queries]
-    sums = triage.weigh(normalised)
-    weights = [weight / max(1, len(terms(query))) for weight, query in zip(sums, normalised, strict=True)]
-    return [queries[place] for place in by_foresight(triage.foresee(normalised, seed.policy), weights)]
+    return [queries[place] for place in ranked(queries, triage, seed.policy)[0]]
