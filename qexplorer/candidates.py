@@ -1,5 +1,6 @@
 """Candidates: what could be searched for one flag, each with where it came from."""
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -164,23 +165,25 @@ def _windows(words: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, int]
     ]
 
 
+def parse_all(reply: Reply) -> tuple[list[tuple[Generation, tuple[str, ...]]], int]:
+    """Return the generations of a reply that can be read, each with its queries, and how many cannot."""
+    parsed: list[tuple[Generation, tuple[str, ...]]] = []
+    for generation in reply.generations:
+        with contextlib.suppress(ReplyError):
+            parsed.append((generation, parse_reply(generation.text, finished=generation.finished)))
+    return parsed, len(reply.generations) - len(parsed)
+
+
 def _from_reply(reply: Reply) -> tuple[list[_Said], int]:
     """Return the queries of all generations, interleaved by place: each generation puts its best first."""
-    parsed: list[list[_Said]] = []
-    unparseable = 0
-    for generation in reply.generations:
-        try:
-            queries = parse_reply(generation.text, finished=generation.finished)
-        except ReplyError:
-            unparseable += 1
-            continue
+    said: list[list[_Said]] = []
+    parsed, unparseable = parse_all(reply)
+    for generation, queries in parsed:
         source, score = QuerySource(generation.source), _mean_logprob(generation)
         # A server that gives no log-probabilities counts the tokens of all generations together.
         tokens = len(generation.logprobs) or reply.completion_tokens / len(reply.generations)
-        parsed.append(
-            [_Said(text=query, source=source, score=score, tokens=tokens / len(queries)) for query in queries]
-        )
-    rows = itertools.zip_longest(*parsed)
+        said.append([_Said(text=query, source=source, score=score, tokens=tokens / len(queries)) for query in queries])
+    rows = itertools.zip_longest(*said)
     return [entry for row in rows for entry in row if entry is not None], unparseable
 
 

@@ -87,6 +87,14 @@ def test_siblings_are_words_of_near_flags_that_several_campaigns_have() -> None:
     assert Foresight(tensors_of(flags, [0, 1, 2, 3, 4], [], 0)).siblings("zaza today", 1) == ["carts"]
 
 
+def test_siblings_are_of_the_same_policy() -> None:
+    """A word that a flag shares with another policy's does not bring that one's vocabulary in."""
+    flags = ["zaza carts fresh", "zaza carts new", "zaza fullz bank", "zaza fullz drop"]
+    model = Foresight(tensors_of(flags, [0, 1, 2, 3], [], 0, ["drugs", "drugs", "scam", "scam"]))
+    assert model.siblings("zaza today", 5, "drugs") == ["carts"]
+    assert model.siblings("zaza today", 5, "scam") == ["fullz"]
+
+
 def test_what_one_campaign_says_stays_hashed() -> None:
     """Nor are numbers kept that could be a contact, however many campaigns have them."""
     flags = [f"zaza name{n} call 0791112345{n % 2} or 555-12-34" for n in range(4)]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexplorer.errors import ModelError, ReplyError
+from qexplorer.candidates import parse_all
+from qexplorer.errors import ModelError
 from qexplorer.evaluation.methods.base import Cost
 from qexplorer.evaluation.seeds import Seed
 from qexplorer.llm.engine import Engine, Generation, Prompt, Reply, Sampling
-from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.prompt import load_template, render
 
 BATCH = 32
@@ -95,14 +95,8 @@ class Replies:
         )
 
     def _parsed(self, seed: Seed) -> tuple[list[tuple[str, ...]], int]:
-        parsed: list[tuple[str, ...]] = []
-        failed = 0
-        for generation in self._of(seed).reply.generations:
-            try:
-                parsed.append(parse_reply(generation.text, finished=generation.finished))
-            except ReplyError:
-                failed += 1
-        return parsed, failed
+        parsed, failed = parse_all(self._of(seed).reply)
+        return [queries for _, queries in parsed], failed
 
     def _of(self, seed: Seed) -> Written:
         self.write([seed])
