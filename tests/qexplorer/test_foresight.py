@@ -88,9 +88,10 @@ def test_siblings_are_words_of_near_flags_that_several_campaigns_have() -> None:
 
 
 def test_siblings_are_of_the_same_policy() -> None:
-    """A word that a flag shares with another policy's does not bring that one's vocabulary in."""
-    flags = ["zaza carts fresh", "zaza carts new", "zaza fullz bank", "zaza fullz drop"]
-    model = Foresight(tensors_of(flags, [0, 1, 2, 3], [], 0, ["drugs", "drugs", "scam", "scam"]))
+    """Flags of another policy, however near, do not take the places of those whose words are looked for."""
+    flags = ["zaza carts fresh", "zaza carts new", *(f"zaza today fullz bank{n}" for n in range(12))]
+    policies = ["drugs", "drugs", *(["scam"] * 12)]
+    model = Foresight(tensors_of(flags, list(range(14)), [], 0, policies))
     assert model.siblings("zaza today", 5, "drugs") == ["carts"]
     assert model.siblings("zaza today", 5, "scam") == ["fullz"]
 
