@@ -26,10 +26,11 @@ MOST_REPEATS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Which run the records belong to: production, or a replay or experiment with its arm."""
+    """Which run the records belong to: production, or a replay or experiment with its arm; and what answers in it."""
 
     run_id: str
     arm: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -260,13 +260,14 @@ class Explorer:
                 seed,
                 replies[place],
                 judged.get(place),
-                Stamp(now=now, versions=self._versions(seed, versions[place]), run=run, ms=ms),
+                Stamp(now=now, versions=self._versions(seed, versions[place], run), run=run, ms=ms),
             )
             for place, seed in enumerate(seeds)
         ]
 
-    def _versions(self, seed: Seed, engine: EngineVersion) -> Versions:
+    def _versions(self, seed: Seed, engine: EngineVersion, run: Run) -> Versions:
         return Versions(
+            release=run.release,
             model=engine.model,
             adapter=engine.adapter,
             prompt=seed.prompt_version,

@@ -34,8 +34,25 @@ class Metrics:
         self.inference_restarts = Gauge(
             "qexplorer_inference_restarts", "Restarts of the inference process", registry=registry
         )
-        self.lag = Gauge("qexplorer_lag", "Messages not yet answered", ["partition"], registry=registry)
+        self.lag = Gauge("qexplorer_lag", "Messages not yet answered", ["topic", "partition"], registry=registry)
         self.partitions = Gauge("qexplorer_partitions", "Partitions assigned to this worker", registry=registry)
+        self.paused = Gauge("qexplorer_paused", "1 while an order has the fleet pause", registry=registry)
+        self.tripped = Gauge(
+            "qexplorer_tripped", "1 while the fleet pauses because of too many dead letters", registry=registry
+        )
+        self.waiting = Gauge(
+            "qexplorer_waiting_seconds", "How long a stage has been trying again", ["stage"], registry=registry
+        )
+        self.release = Gauge(
+            "qexplorer_release_info",
+            "What answers now, as labels",
+            ["release", "model", "adapter", "prompt", "triage", "policies"],
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "qexplorer_reloads", "Changes of policies or release, taken or refused", ["result"], registry=registry
+        )
+        self.held = Gauge("qexplorer_held", "Suspects held back by the cap of the hour", ["policy"], registry=registry)
         self.search_rate = Gauge("qexplorer_search_rate", "Searches a second allowed now", registry=registry)
         self.batch_size = Histogram(
             "qexplorer_batch_size", "Flags in a micro-batch", buckets=BATCH_BUCKETS, registry=registry

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -112,10 +112,17 @@ class ExploreSettings(Section):
     max_text: Positive = 20_000
 
 
-class Topics(Section):
-    """The names of the topics."""
+def _names(value: Any) -> Any:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
-    flags: str = "flagged-listings"
+
+class Topics(Section):
+    """The names of the topics.
+
+    `flags` may be several, with commas or as a list, the most urgent first: a flood in one delays none before it.
+    """
+
+    flags: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_names)] = ("flagged-listings",)
     suspects: str = "suspect-items"
     audit: str = "query-audit"
     dead_letters: str = "flagged-listings-dead-letters"
@@ -146,6 +153,8 @@ class WorkerSettings(Section):
 
     A micro-batch closes at `batch_size` flags or `batch_wait_s` after its first. `event_map` maps a
     platform's own event to a flag: our field → dotted path in the event, or `=text` for a constant.
+    The fleet pauses, until `python -m worker resume`, after `dead_letters_in_a_row`, or when of the last 200 messages
+    more than `dead_letter_share` were set aside: a bad deployment must not drain the topic into the dead letters.
     """
 
     batch_size: Annotated[int, Field(gt=0, le=512)] = 16
@@ -153,6 +162,8 @@ class WorkerSettings(Section):
     drain_timeout_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 30.0
     max_message_bytes: Positive = 1_048_576
+    dead_letters_in_a_row: Positive = 50
+    dead_letter_share: Share = 0.5
     health_host: str = "127.0.0.1"
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     dry_run_topic: str = ""
@@ -173,6 +184,8 @@ class Settings(BaseSettings):
     engines: dict[str, EngineSettings] = Field(default_factory=lambda: {"default": EngineSettings(adapter="packaged")})
     policies: Path | None = None
     triage: Path | None = None
+    models: Path | None = None
+    """A registry (`qexplorer models`): its current version stands for the default engine, and is followed."""
 
     @classmethod
     def settings_customise_sources(

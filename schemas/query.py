@@ -43,8 +43,9 @@ class QueryFate(StrEnum):
 
 
 class Versions(WireValue):
-    """Everything that can change what a flag finds."""
+    """Everything that can change what a flag finds; `release` is the registry's name for them together."""
 
+    release: str = ""
     model: str = ""
     adapter: str = ""
     prompt: str = ""
@@ -101,7 +102,8 @@ class FlagResult(Wire):
     """The answer to one flag: suspects, or the reason why there are none.
 
     `repeats` are the ids of listings that nearly repeat the flagged one or a known item: nothing to review
-    again, but the platform may act on them.
+    again, but the platform may act on them. `held` suspects are published later: the hour's cap of their policy is
+    reached.
     """
 
     result_id: Id
@@ -114,6 +116,7 @@ class FlagResult(Wire):
     searches_saved: Count = 0
     hits: Count = 0
     suspects: Count = 0
+    held: Count = 0
     unparseable: Count = 0
     repeats: tuple[str, ...] = ()
     prompt_tokens: Count = 0

@@ -1,4 +1,4 @@
-"""The worker's command line: `python -m worker run | topics | status`."""
+"""The worker's command line: run it, and everything that its operator does."""
 
 import asyncio
 from pathlib import Path
@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings.")]
 Brokers = Annotated[str | None, typer.Option("--kafka", help="Kafka brokers, host:port with commas.")]
 Search = Annotated[str | None, typer.Option("--opensearch", help="URL of OpenSearch.")]
+Reason = Annotated[str, typer.Option(help="Why; it is shown by status and in the logs.")]
 
 
 def settings_of(config: Path | None, kafka: str | None, opensearch: str | None, **worker: Any) -> Settings:
@@ -74,15 +75,48 @@ def topics(
 
 @app.command()
 def status(config: Config = None, kafka: Brokers = None) -> None:
-    """Show how far the group has come on each partition of the flags."""
+    """Show the standing order, and how far the group has come on each partition of the flags."""
     settings = settings_of(config, kafka, None)
+    from worker.control import standing_order
     from worker.topics import group_lag
 
     lag = asyncio.run(group_lag(settings))
-    typer.echo(f"group {settings.kafka.group} on {settings.kafka.topics.flags}")
-    for partition, (committed, end) in lag.items():
-        typer.echo(f"partition {partition}\tcommitted {committed}\tend {end}\tlag {end - committed}")
+    last = asyncio.run(standing_order(settings.kafka))
+    typer.echo(f"group {settings.kafka.group} on {', '.join(settings.kafka.topics.flags)}")
+    if last is None:
+        typer.echo("running: no order was ever given")
+    else:
+        state = "paused" if last.command == "pause" else "running"
+        typer.echo(f"{state} since {last.at:%Y-%m-%d %H:%M:%S %Z}, by {last.issued_by}: {last.reason or 'no reason'}")
+    for (topic, partition), (committed, end) in lag.items():
+        typer.echo(f"{topic} {partition}\tcommitted {committed}\tend {end}\tlag {end - committed}")
     typer.echo(f"total lag {sum(end - committed for committed, end in lag.values())}")
+
+
+@app.command()
+def pause(reason: Reason, config: Config = None, kafka: Brokers = None) -> None:
+    """Have all workers take no more flags; what they have in hand is finished. It holds across restarts."""
+    _give_order(config, kafka, "pause", reason)
+
+
+@app.command()
+def resume(reason: Reason = "", config: Config = None, kafka: Brokers = None) -> None:
+    """Have all workers go on, also after too many dead letters."""
+    _give_order(config, kafka, "resume", reason)
+
+
+def _give_order(config: Path | None, kafka: str | None, command: str, reason: str) -> None:
+    settings = settings_of(config, kafka, None)
+    from qexplorer.clock import SystemClock
+    from schemas import Command
+    from worker.control import order
+    from worker.kafka import publish_once
+    from worker.topics import check_topics
+
+    asyncio.run(check_topics(settings))
+    record = order(Command(command), reason, SystemClock(), settings.kafka.topics.control)
+    asyncio.run(publish_once(settings.kafka, [record]))
+    typer.echo(f"all workers of {settings.kafka.topics.control} are told to {command}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import faust
 import structlog
 
 from qexplorer.settings import KafkaSettings, Settings
-from worker.batches import Batch, PromptConsumer, batches
+from worker.batches import Batch, batches, consumer_of
 from worker.handler import Handler
 from worker.kafka import ssl_context
 from worker.work import Found, Message, Prepared
@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 # Faust pulls this many micro-batches ahead; bounded, since a listing may have a megabyte of text.
 BATCHES_AHEAD = 2
+FETCH_BYTES = 128 * 1024
 
 
 class Pipeline:
@@ -24,8 +25,10 @@ class Pipeline:
     Searching and delivering wait for others most of their time, so side by side they take little longer than one.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, running: asyncio.Event) -> None:
+        """Take batches while `running` is set."""
         self._handler = handler
+        self._running = running
         self._prepared: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
         self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue(maxsize=1)
         self._pending = 0
@@ -39,6 +42,7 @@ class Pipeline:
         if self.draining:
             # What is not taken stays unacknowledged and is read again by whoever gets the partition.
             await asyncio.Event().wait()
+        await self._running.wait()
         if batch.is_stale():
             return
         self._pending += 1
@@ -106,6 +110,8 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         stream_wait_empty=False,
         stream_buffer_maxsize=worker.batch_size * BATCHES_AHEAD,
         broker_max_poll_records=worker.batch_size * BATCHES_AHEAD,
+        # A partition is read to the end of what was fetched of it before another one: no more than this at once.
+        consumer_max_fetch_size=FETCH_BYTES,
         # Heartbeats watch over a stuck worker; a long outage of the search is no reason to leave the group.
         broker_max_poll_interval=86_400.0,
         broker_commit_interval=1.0,
@@ -114,9 +120,9 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         worker_redirect_stdouts=False,
     )
     transport: Any = app.transport
-    transport.Consumer = PromptConsumer
+    transport.Consumer = consumer_of(kafka.topics.flags)
     topic = app.topic(
-        kafka.topics.flags,
+        *kafka.topics.flags,
         key_type=bytes,
         value_type=bytes,
         key_serializer="raw",

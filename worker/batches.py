@@ -13,6 +13,7 @@ import faust
 from faust.transport.drivers.aiokafka import Consumer
 
 FULL_S = 0.01
+LEAST_URGENT_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,36 @@ class Batch:
 
 
 class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has no types
-    """Reads on as soon as there is room.
+    """Reads on as soon as there is room, and urgent topics first.
 
     Faust's own consumer sleeps for a second when the buffer of every partition is full, and a worker that empties its
-    buffer sooner starves for the rest of it.
+    buffer sooner starves for the rest of it. It also reads a partition to the end of what was fetched of it before
+    another one, so a flood in one topic would delay all others. `topics` are in order of urgency; now and then the
+    least urgent come first, so that they are never starved.
     """
+
+    topics: tuple[str, ...] = ()
+    _turn = 0
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
         while self.flow_active and not self.should_stop and not self._get_active_partitions():
             await self.sleep(FULL_S)
         return await super()._wait_next_records(timeout)
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
+        self._turn += 1
+        for topic in self.topics[::-1] if self._turn % LEAST_URGENT_EVERY == 0 else self.topics:
+            places = {place for place in active_partitions if place.topic == topic}
+            if len(places) < len(active_partitions) and places:
+                records = await super()._getmany(places, 0.0)
+                if records:
+                    return records
+        return await super()._getmany(active_partitions, timeout)
+
+
+def consumer_of(topics: Sequence[str]) -> type[PromptConsumer]:
+    """Return the consumer's class for topics in order of urgency."""
+    return type("TopicsConsumer", (PromptConsumer,), {"topics": tuple(topics)})
 
 
 async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> AsyncIterator[Batch]:

@@ -78,12 +78,12 @@ class Delivery:
             for answer, row in zip(answers, mine, strict=True)
         ]
         records = [
-            Record(self._topics.audit, record.flag_id.encode(), record.to_bytes(), (("type", kind),))
+            Record(self._topics.audit, key.encode(), record.to_bytes(), (("type", kind),))
             for kind, group in (
-                (b"QueryAudit", [audit for answer in answers for audit in answer.audits]),
-                (b"FlagResult", results),
+                (b"QueryAudit", [(audit.audit_id, audit) for answer in answers for audit in answer.audits]),
+                (b"FlagResult", [(result.result_id, result) for result in results]),
             )
-            for record in group
+            for key, record in group
         ]
         await self._publisher.publish(records)
         done = [answer.seed.flagged for answer in answers if answer.result.outcome is not FlagOutcome.WITHDRAWN]

@@ -15,24 +15,24 @@ import structlog
 from qexplorer.answer import Answer, Run
 from qexplorer.clock import Clock
 from qexplorer.errors import BadInputError, ModelUnavailableError, QExplorerError
-from qexplorer.explore import Explorer
 from qexplorer.llm.engine import EngineVersion, Reply, Sampling
 from qexplorer.metrics import Metrics
 from qexplorer.policies import Policies, Policy
 from qexplorer.settings import Settings
 from qexplorer.steps import Seed
-from schemas import DeadLetter, DeadLetterReason, FlaggedListing, FlagResult, QueryAudit
+from schemas import DeadLetterReason, FlaggedListing, FlagResult, QueryAudit
+from worker.dead_letters import DeadLetters
 from worker.decode import Undecodable, decode
 from worker.delivery import Delivery
 from worker.inference import CANARY, Done, Job, single
-from worker.kafka import Publisher, Record
+from worker.release import Release
 from worker.work import Found, Message, Prepared, SetAside, Work
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-MOST_BACKOFF_S = 30.0
-DEAD_LETTER_HEADER = "qx-dead-letter"
+# How long after a service is back the work may still be waiting.
+MOST_BACKOFF_S = 10.0
 
 
 class Inference(Protocol):
@@ -50,38 +50,49 @@ class Handler:
 
     def __init__(
         self,
-        explorer: Explorer,
         delivery: Delivery,
         inference: Inference,
-        publisher: Publisher,
+        dead_letters: DeadLetters,
         *,
-        policies: Policies,
+        release: Release,
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._explorer = explorer
         self._delivery = delivery
         self._inference = inference
-        self._publisher = publisher
-        self._policies = policies
+        self._dead_letters = dead_letters
+        self._release = release
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._run = Run(run_id=settings.worker.run_id, arm=settings.worker.arm)
         self._random = random.Random()
+
+    @property
+    def release(self) -> Release:
+        """What answers the next batch."""
+        return self._release
+
+    def use(self, release: Release) -> None:
+        """Answer with another release from the next batch on; those in hand end with the one they began with."""
+        self._release = release
+
+    def _run(self, release: Release) -> Run:
+        return Run(run_id=self._settings.worker.run_id, arm=self._settings.worker.arm, release=release.name)
 
     # Stage one
 
     async def prepare(self, messages: Sequence[Message]) -> Prepared:
         """Decode the messages and have the queries of their flags written."""
-        prepared = Prepared()
+        release = self._release
+        run = self._run(release)
+        prepared = Prepared(release=release)
         self._metrics.batch_size.observe(len(messages))
         if arrivals := [message.arrived for message in messages if message.arrived is not None]:
             self._metrics.stage_seconds.labels("wait").observe(self._clock.monotonic() - min(arrivals))
         flags: list[tuple[Message, FlaggedListing, Policy]] = []
         for message in messages:
-            read = self._read(message)
+            read = self._read(message, release.policies)
             if isinstance(read, Undecodable):
                 prepared.set_aside.append((message, read.reason, "decode", read.error))
             else:
@@ -90,8 +101,8 @@ class Handler:
             with self._metrics.timed("generate"):
                 seeds = await self._persist(
                     "seeds",
-                    lambda: self._explorer.seeds(
-                        [(flag, policy, message.position) for message, flag, policy in flags], self._run
+                    lambda: release.explorer.seeds(
+                        [(flag, policy, message.position) for message, flag, policy in flags], run
                     ),
                 )
                 # What has been answered before its acknowledgement was lost needs that alone.
@@ -101,12 +112,12 @@ class Handler:
                 await self._generate([message for message, _ in todo], [seed for _, seed in todo], prepared)
         return prepared
 
-    def _read(self, message: Message) -> tuple[FlaggedListing, Policy] | Undecodable:
+    def _read(self, message: Message, policies: Policies) -> tuple[FlaggedListing, Policy] | Undecodable:
         worker = self._settings.worker
         flag = decode(message.value, most_bytes=worker.max_message_bytes, event_map=worker.event_map)
         if isinstance(flag, Undecodable):
             return flag
-        policy = self._policies.find(flag.policy, flag.kind)
+        policy = policies.find(flag.policy, flag.kind)
         if policy is None:
             error = f"no policy {flag.policy} takes the kind {flag.kind}"
             return Undecodable(reason=DeadLetterReason.UNKNOWN_POLICY, error=error)
@@ -124,9 +135,8 @@ class Handler:
                 groups.setdefault(seed.policy, []).append(place)
         for policy, places in groups.items():
             job = Job(
-                engine=policy.engine,
-                adapter=policy.adapter,
-                prompts=tuple(self._explorer.prompts([seeds[place] for place in places])),
+                engine=prepared.release.engine(policy),
+                prompts=tuple(prepared.release.explorer.prompts([seeds[place] for place in places])),
                 sampling=Sampling(
                     greedy=True, samples=policy.candidates, temperature=policy.temperature, seed=_sampling_seed(seeds)
                 ),
@@ -182,19 +192,19 @@ class Handler:
         found = Found(set_aside=list(prepared.set_aside))
         if prepared.works:
             with self._metrics.timed("search"):
-                await self._search(prepared.works, found)
+                await self._search(prepared.release, prepared.works, found)
         self._delivery.announce(found.answers)
         return found
 
-    async def _search(self, works: Sequence[Work], found: Found) -> None:
+    async def _search(self, release: Release, works: Sequence[Work], found: Found) -> None:
         try:
             answers = await self._persist(
                 "search",
-                lambda: self._explorer.explore(
+                lambda: release.explorer.explore(
                     [work.seed for work in works],
                     [work.reply for work in works],
                     [work.version for work in works],
-                    self._run,
+                    self._run(release),
                 ),
             )
         except Exception as error:  # noqa: BLE001 - the edge of the batch: one flag's bug must not stop the others
@@ -204,7 +214,7 @@ class Handler:
             log.warning("batch failed, taking its flags one by one", flags=len(works), error=repr(error)[:300])
             found.one_by_one = True
             for work in works:
-                await self._search([work], found)
+                await self._search(release, [work], found)
             return
         found.answered += zip(works, answers, strict=True)
 
@@ -215,7 +225,9 @@ class Handler:
                 await self._deliver(group, found.set_aside)
         finally:
             self._delivery.withdraw(found.answers)
-        await self._set_aside(found.set_aside)
+        await self._persist("dead letters", lambda: self._dead_letters.publish(found.set_aside))
+        if why := self._dead_letters.count(len(found.answered), found.set_aside):
+            await self._persist("pause", lambda: self._dead_letters.trip(why))
 
     async def _deliver(self, pairs: Sequence[tuple[Work, Answer]], set_aside: list[SetAside]) -> None:
         if not pairs:
@@ -242,43 +254,14 @@ class Handler:
         for result in results:
             _say(result)
 
-    async def _set_aside(self, letters: Sequence[SetAside]) -> None:
-        if not letters:
-            return
-        records = [self._letter(*letter) for letter in letters]
-        await self._persist("dead letters", lambda: self._publisher.publish(records))
-        for message, reason, stage, error in letters:
-            self._metrics.dead_letters.labels(reason.value).inc()
-            log.warning(
-                "dead letter",
-                reason=reason.value,
-                stage=stage,
-                error=error,
-                partition=message.partition,
-                offset=message.offset,
-            )
-
-    def _letter(self, message: Message, reason: DeadLetterReason, stage: str, error: str) -> Record:
-        identity = f"{message.topic}\0{message.partition}\0{message.offset}"
-        letter = DeadLetter(
-            letter_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-            position=message.position,
-            reason=reason,
-            stage=stage,
-            error=error[:1000],
-            at=self._clock.now(),
-        )
-        headers = (*message.headers, (DEAD_LETTER_HEADER, letter.to_bytes()))
-        return Record(self._settings.kafka.topics.dead_letters, message.key, message.value, headers)
-
     # Patience
 
     async def _persist(self, stage: str, step: Callable[[], Awaitable[T]]) -> T:
         """Run a step until it succeeds; what cannot get better by waiting is raised."""
-        attempt = 0
+        attempt, since = 0, self._clock.monotonic()
         while True:
             try:
-                return await step()
+                done = await step()
             except BadInputError:
                 raise
             except QExplorerError as error:
@@ -287,6 +270,11 @@ class Handler:
                 write("waiting", stage=stage, attempt=attempt + 1, error=error.message, remedy=error.remedy)
                 await self._back_off(error, attempt)
                 attempt += 1
+                self._metrics.waiting.labels(stage).set(self._clock.monotonic() - since)
+            else:
+                if attempt:
+                    self._metrics.waiting.labels(stage).set(0)
+                return done
 
     async def _back_off(self, error: QExplorerError, attempt: int) -> None:
         self._metrics.retries.labels(type(error).__name__).inc()

@@ -9,14 +9,14 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 import structlog
 
-from qexplorer.errors import ModelError, ModelUnavailableError, QExplorerError
+from qexplorer.errors import ModelUnavailableError, QExplorerError
 from qexplorer.llm.engine import Engine, EngineSettings, EngineVersion, Prompt, Reply, Sampling
 from qexplorer.llm.opening import open_engine
 
@@ -31,10 +31,9 @@ START_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One batch for one engine; the adapter, where given, takes the place of the engine's own."""
+    """One batch for one engine."""
 
-    engine: str
-    adapter: str
+    engine: EngineSettings
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     deadline_s: float
@@ -48,12 +47,18 @@ class Done:
     version: EngineVersion
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """Have these engines ready; answered once they are."""
+
+    engines: tuple[EngineSettings, ...]
+
+
 class InferenceProcess:
     """Starts, feeds, watches and restarts the process that holds the engines."""
 
-    def __init__(self, engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> None:
-        self._engines = dict(engines)
-        self._warm = tuple(warm)
+    def __init__(self, engines: Sequence[EngineSettings]) -> None:
+        self._engines = tuple(engines)
         self._context = multiprocessing.get_context("spawn")
         self._tick = self._context.Value("d", 0.0)
         self._process: Any = None
@@ -85,17 +90,30 @@ class InferenceProcess:
         A process that dies or passes the deadline is killed and started again, and ModelUnavailableError is raised.
         """
         async with self._lock:
-            if self._process is None or not self._process.is_alive():
-                await self._restart("it was gone")
-            try:
-                answer = await self._exchange(job, job.deadline_s + GRACE_S)
-            except ModelUnavailableError as error:
-                await self._restart(error.message)
-                raise
-        if isinstance(answer, QExplorerError):
-            raise answer
+            answer = await self._ask(job, job.deadline_s + GRACE_S)
         if not isinstance(answer, Done):
             raise ModelUnavailableError(f"the inference process answered {type(answer).__name__}")
+        return answer
+
+    async def use(self, engines: Sequence[EngineSettings]) -> None:
+        """Load and warm up other engines; those used before stay loaded too, so that going back takes no time.
+
+        Raises ModelError when one cannot be used; the ones before are used on then.
+        """
+        async with self._lock:
+            await self._ask(Use(engines=tuple(engines)), START_S)
+            self._engines = tuple(engines)
+
+    async def _ask(self, question: Job | Use, within_s: float) -> Any:
+        if self._process is None or not self._process.is_alive():
+            await self._restart("it was gone")
+        try:
+            answer = await self._exchange(question, within_s)
+        except ModelUnavailableError as error:
+            await self._restart(error.message)
+            raise
+        if isinstance(answer, QExplorerError):
+            raise answer
         return answer
 
     async def stop(self) -> None:
@@ -112,7 +130,7 @@ class InferenceProcess:
         ours, theirs = self._context.Pipe()
         self._tick.value = time.monotonic()
         self._process = self._context.Process(
-            target=_serve, args=(theirs, self._tick, self._engines, self._warm), daemon=True, name="inference"
+            target=_serve, args=(theirs, self._tick, self._engines), daemon=True, name="inference"
         )
         await asyncio.to_thread(self._process.start)
         theirs.close()
@@ -122,14 +140,14 @@ class InferenceProcess:
             await asyncio.to_thread(self._kill)
             raise answer
 
-    async def _exchange(self, job: Job, within_s: float) -> Any:
+    async def _exchange(self, question: Job | Use, within_s: float) -> Any:
         assert self._pipe is not None  # noqa: S101 - started above
-        return await asyncio.to_thread(self._send_and_wait, self._pipe, job, within_s)
+        return await asyncio.to_thread(self._send_and_wait, self._pipe, question, within_s)
 
-    def _send_and_wait(self, pipe: Connection, job: Job, within_s: float) -> Any:
+    def _send_and_wait(self, pipe: Connection, question: Job | Use, within_s: float) -> Any:
         # One hop to a thread for both: a hop waits for its turn behind all that the loop has to do.
         try:
-            pipe.send(job)
+            pipe.send(question)
         except OSError as error:
             raise ModelUnavailableError("the inference process died") from error
         return self._wait(within_s)
@@ -157,57 +175,66 @@ class InferenceProcess:
             self._pipe = None
 
 
-def _serve(pipe: Connection, tick: Any, engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> None:
+def _serve(pipe: Connection, tick: Any, engines: Sequence[EngineSettings]) -> None:
     """Run in the child: load, say so, then answer job after job until the parent is gone."""
     import signal
 
     # The parent decides when the child ends; a Ctrl-C in the terminal goes to the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_beat, args=(tick, os.getppid()), daemon=True).start()
-    try:
-        opened = _warmed_up(engines, warm)
-        pipe.send("ready")
-    except QExplorerError as error:
-        pipe.send(error)
+    loaded = Loaded()
+    answer = loaded.answer(Use(engines=tuple(engines)))
+    pipe.send(answer)
+    if isinstance(answer, QExplorerError):
         return
     while True:
         try:
-            job: Job = pipe.recv()
+            question: Job | Use = pipe.recv()
         except (EOFError, OSError):
             return
         with contextlib.suppress(BrokenPipeError):
-            pipe.send(_answer(opened, engines, job))
+            pipe.send(loaded.answer(question))
 
 
-def _warmed_up(engines: Mapping[str, EngineSettings], warm: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Engine]:
-    """Open engines and have each answer once: the first answer takes the longest, and no flag should wait for it."""
-    opened = {(engine, adapter): _open(engines, engine, adapter) for engine, adapter in warm}
-    for engine in opened.values():
-        # A server that is out of reach now is waited for by the first flags.
-        with contextlib.suppress(ModelUnavailableError):
-            engine.generate([CANARY], Sampling(max_new_tokens=2), deadline_s=START_S)
-    return opened
+class Loaded:
+    """The engines in the child's memory: those in use, and those that were in use before them."""
 
+    def __init__(self) -> None:
+        self._opened: dict[EngineSettings, Engine] = {}
+        self._used: tuple[EngineSettings, ...] = ()
 
-def _answer(opened: dict[tuple[str, str], Engine], engines: Mapping[str, EngineSettings], job: Job) -> object:
-    try:
-        key = (job.engine, job.adapter)
-        if key not in opened:
-            opened[key] = _open(engines, *key)
-        engine = opened[key]
+    def answer(self, question: Job | Use) -> object:
+        """Return the replies, "ready", or the error."""
+        try:
+            return self._use(question.engines) if isinstance(question, Use) else self._generate(question)
+        except QExplorerError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it is, the parent must hear of it
+            return ModelUnavailableError(f"the engine failed: {type(error).__name__}: {error}")
+
+    def _generate(self, job: Job) -> Done:
+        engine = self._open(job.engine)
         replies = engine.generate(job.prompts, job.sampling, deadline_s=job.deadline_s)
         return Done(replies=tuple(replies), version=engine.version)
-    except QExplorerError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it is, the parent must hear of it
-        return ModelUnavailableError(f"the engine {job.engine} failed: {type(error).__name__}: {error}")
 
+    def _use(self, engines: tuple[EngineSettings, ...]) -> str:
+        for settings in engines:
+            if settings in self._opened:
+                continue
+            engine = self._open(settings)
+            # The first answer takes the longest, and no flag should wait for it. A server that is out of reach now is
+            # waited for by the first flags.
+            with contextlib.suppress(ModelUnavailableError):
+                engine.generate([CANARY], Sampling(max_new_tokens=2), deadline_s=START_S)
+        for old in self._opened.keys() - {*engines, *self._used}:
+            del self._opened[old]
+        self._used = engines
+        return "ready"
 
-def _open(engines: Mapping[str, EngineSettings], name: str, adapter: str) -> Engine:
-    if name not in engines:
-        raise ModelError(f"there is no engine {name}", remedy="Add it under engines in the settings")
-    settings = engines[name]
-    return open_engine(settings.model_copy(update={"adapter": adapter}) if adapter else settings)
+    def _open(self, settings: EngineSettings) -> Engine:
+        if settings not in self._opened:
+            self._opened[settings] = open_engine(settings)
+        return self._opened[settings]
 
 
 def _beat(tick: Any, parent: int) -> None:

@@ -137,3 +137,9 @@ class KafkaPublisher:
             ]
             for delivery in sent:
                 await delivery
+
+
+async def publish_once(kafka: KafkaSettings, records: Sequence[Record]) -> None:
+    """Deliver a command's few records with a producer of their own."""
+    async with KafkaPublisher(kafka) as publisher:
+        await publisher.publish(records)

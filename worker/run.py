@@ -4,33 +4,50 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from qexplorer.bank import QueryBank
 from qexplorer.clock import SystemClock
-from qexplorer.discoveries import Discoveries
 from qexplorer.errors import QExplorerError
-from qexplorer.explore import Explorer
 from qexplorer.limiter import SearchLimiter
 from qexplorer.metrics import Metrics
-from qexplorer.policies import Policies, load_policies
 from qexplorer.search.client import OpenSearchClient
-from qexplorer.search.mapping import bank_body, discoveries_body
 from qexplorer.settings import Settings
-from qexplorer.triage import open_triage
+from schemas import Command, Control
 from worker.app import Pipeline, create_app
+from worker.control import TRIPPED, ControlTopic, Orders, order
+from worker.dead_letters import DeadLetters
 from worker.delivery import Delivery
+from worker.follow import Follower, show
 from worker.handler import Handler
 from worker.health import Pulse, health_server
 from worker.inference import InferenceProcess
 from worker.kafka import KafkaPublisher
+from worker.limits import DeadLetterLimits
+from worker.release import Release, Releases
 from worker.topics import check_topics
+from worker.wiring import Memory, checked, dry_run_suffix, explorers, inference_of, topics_of
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What one worker process is made of."""
+
+    settings: Settings
+    pulse: Pulse
+    metrics: Metrics
+    limiter: SearchLimiter
+    inference: InferenceProcess
+    handler: Handler
+    orders: Orders
+    control: ControlTopic
+    follower: Follower
+    partitions: int
 
 
 async def run_worker(settings: Settings) -> int:
@@ -38,25 +55,50 @@ async def run_worker(settings: Settings) -> int:
 
     Raises ConfigError, AccessError and the like when it cannot start.
     """
-    policies = load_policies(settings.policies).for_engines(settings.engines)
-    partitions = (await check_topics(settings))[settings.kafka.topics.flags]
     clock = SystemClock()
-    metrics = Metrics(clock)
-    pulse = Pulse(settings.worker.heartbeat_timeout_s)
+    metrics, pulse = Metrics(clock), Pulse(settings.worker.heartbeat_timeout_s)
+    limiter = SearchLimiter(settings.search.max_qps, clock)
     async with AsyncExitStack() as stack:
         ticking = asyncio.create_task(pulse.beat())
         stack.callback(ticking.cancel)
-        port = await stack.enter_async_context(health_server(settings.worker, pulse, metrics))
-        search = await stack.enter_async_context(OpenSearchClient(settings.search))
-        await _check_indices(search, settings, policies)
-        publisher = await stack.enter_async_context(KafkaPublisher(settings.kafka))
-        inference = await stack.enter_async_context(_inference(settings, policies, pulse))
-        limiter = SearchLimiter(settings.search.max_qps, clock)
+        search = OpenSearchClient(settings.search)
         search.overloaded = limiter.back_off
-        handler = _handler(settings, policies, search, publisher, inference, limiter=limiter, metrics=metrics)
+        memory = Memory.of(search, settings, dry_run_suffix(settings))
+        releases = Releases(settings, explorers(search, memory, settings, clock=clock, limiter=limiter))
+        # What the files say is looked at before anything is waited for.
+        release = releases.read()
+        releases.settle()
+        counts = await check_topics(settings)
+        port = await stack.enter_async_context(health_server(settings.worker, pulse, metrics))
+        await stack.enter_async_context(search)
+        await checked(release, search)
+        await memory.ensure(search)
+        publisher = await stack.enter_async_context(KafkaPublisher(settings.kafka))
+        inference = await stack.enter_async_context(inference_of(release, pulse))
+        limits = DeadLetterLimits(
+            in_a_row=settings.worker.dead_letters_in_a_row, share=settings.worker.dead_letter_share
+        )
+        orders = Orders(lambda _: _obey(orders, limits, metrics))
+        control = await stack.enter_async_context(ControlTopic(settings.kafka, orders))
+        handler = _handler(
+            settings, memory, publisher, inference, release, limits=limits, orders=orders, metrics=metrics
+        )
+        show(release, metrics)
         _spare_collector()
-        log.info("ready to consume", health_port=port, policies=len(policies.policies))
-        return await _consume(settings, handler, pulse, metrics, limiter, inference, partitions)
+        log.info("ready to consume", health_port=port, policies=len(release.policies.policies))
+        parts = Parts(
+            settings=settings,
+            pulse=pulse,
+            metrics=metrics,
+            limiter=limiter,
+            inference=inference,
+            handler=handler,
+            orders=orders,
+            control=control,
+            follower=Follower(releases, handler, inference, search, metrics),
+            partitions=sum(counts[topic] for topic in settings.kafka.topics.flags),
+        )
+        return await _consume(parts)
 
 
 def _spare_collector() -> None:
@@ -70,119 +112,81 @@ def _spare_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def _obey(orders: Orders, limits: DeadLetterLimits, metrics: Metrics) -> None:
+    if orders.running.is_set():
+        limits.reset()
+    metrics.paused.set(not orders.running.is_set())
+    metrics.tripped.set(orders.tripped)
+
+
 def _handler(
     settings: Settings,
-    policies: Policies,
-    search: OpenSearchClient,
+    memory: Memory,
     publisher: KafkaPublisher,
     inference: InferenceProcess,
+    release: Release,
     *,
-    limiter: SearchLimiter,
+    limits: DeadLetterLimits,
+    orders: Orders,
     metrics: Metrics,
 ) -> Handler:
     clock = SystemClock()
-    names = own_indices(settings)
-    discoveries, bank = Discoveries(search, names[0]), QueryBank(search, names[1])
-    explorer = Explorer(
-        search,
-        clock=clock,
-        limiter=limiter,
-        settings=settings.explore,
-        search=settings.search,
-        bank=bank,
-        discoveries=discoveries,
-        triage=open_triage(settings.triage),
-    )
-    topics = settings.kafka.topics
-    if settings.worker.dry_run_topic:
-        topics = topics.model_copy(update={"suspects": settings.worker.dry_run_topic})
+    topics = topics_of(settings)
+
+    async def trip(reason: str) -> None:
+        record = order(Command.PAUSE, reason, clock, topics.control, issued_by=TRIPPED)
+        await publisher.publish([record])
+        # The topic says so in a moment to all workers; this one stops now.
+        orders.take(Control.from_bytes(record.value or b""))
+
+    dead_letters = DeadLetters(publisher, topics.dead_letters, clock=clock, metrics=metrics, limits=limits, trip=trip)
     delivery = Delivery(
         publisher,
-        discoveries,
-        bank,
+        memory.discoveries,
+        memory.bank,
         topics=topics,
         clock=clock,
         claim_timeout_s=settings.explore.claim_timeout_s,
     )
-    return Handler(
-        explorer,
-        delivery,
-        inference,
-        publisher,
-        policies=policies,
-        settings=settings,
-        clock=clock,
-        metrics=metrics,
-    )
+    return Handler(delivery, inference, dead_letters, release=release, settings=settings, clock=clock, metrics=metrics)
 
 
-def own_indices(settings: Settings) -> tuple[str, str]:
-    """Return the indices of discoveries and of the bank; a dry run has its own."""
-    suffix = f"-dry-{settings.worker.dry_run_topic.lower()}" if settings.worker.dry_run_topic else ""
-    return settings.search.discoveries + suffix, settings.search.bank + suffix
-
-
-async def _check_indices(search: OpenSearchClient, settings: Settings, policies: Policies) -> None:
-    """Fail early on a listing index that is missing; make the two of our own."""
-    for name in sorted({policy.index for policy in policies.policies}):
-        await search.count(name)
-    discoveries, bank = own_indices(settings)
-    await search.ensure_index(discoveries, discoveries_body())
-    await search.ensure_index(bank, bank_body())
-
-
-@asynccontextmanager
-async def _inference(settings: Settings, policies: Policies, pulse: Pulse) -> AsyncIterator[InferenceProcess]:
-    used = sorted({(policy.engine, policy.adapter) for policy in policies.policies})
-    inference = InferenceProcess(settings.engines, used)
-    await inference.start()
-    pulse.silent = lambda: inference.silent_s
-    try:
-        yield inference
-    finally:
-        await inference.stop()
-
-
-async def _consume(
-    settings: Settings,
-    handler: Handler,
-    pulse: Pulse,
-    metrics: Metrics,
-    limiter: SearchLimiter,
-    inference: InferenceProcess,
-    partitions: int,
-) -> int:
+async def _consume(parts: Parts) -> int:
+    settings = parts.settings
     loop = asyncio.get_running_loop()
     asked, ended, joined = asyncio.Event(), asyncio.Event(), asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, asked.set)
-    pipeline = Pipeline(handler)
+    pipeline = Pipeline(parts.handler, parts.orders.running)
     app: Any = create_app(settings, pipeline, ended)
 
     async def assigned(_: Any, assigned: Any, **__: Any) -> None:
         joined.set()
-        metrics.partitions.set(len(assigned))
-        limiter.set_share(len(assigned) / max(1, partitions))
-        log.info("assigned", partitions=sorted(tp.partition for tp in assigned))
+        parts.metrics.partitions.set(len(assigned))
+        parts.limiter.set_share(len(assigned) / max(1, parts.partitions))
+        log.info("assigned", partitions=_named(assigned))
 
     app.on_partitions_assigned.connect(assigned, weak=False)
-    pulse.ready = joined.is_set
-    pulse.report = lambda: {
-        "partitions": sorted(tp.partition for tp in app.consumer.assignment()),
-        "inference_pid": inference.pid,
-        "inference_restarts": inference.restarts,
-        "draining": pipeline.draining,
-        "flags": pipeline.flags,
-    }
+    parts.pulse.ready = joined.is_set
+    parts.pulse.report = lambda: _report(parts, pipeline, app)
     app.finalize()
     await app.start()
-    finishing = asyncio.create_task(pipeline.finish_all())
-    watching = asyncio.create_task(_watch(app, joined, metrics, limiter, inference))
-    waits = [asyncio.create_task(asked.wait()), asyncio.create_task(ended.wait()), finishing, watching]
+    # Each of these runs for ever; the worker ends with the first that does not.
+    tasks = [
+        asyncio.create_task(coroutine)
+        for coroutine in (
+            asked.wait(),
+            ended.wait(),
+            pipeline.finish_all(),
+            _watch(app, joined, parts),
+            parts.control.follow(),
+            parts.follower.follow(),
+        )
+    ]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not asked.is_set():
-            _say_why(finishing, watching)
+            _say_why(tasks)
             return 1
         app.flow_control.suspend()
         in_time = await pipeline.drain(settings.worker.drain_timeout_s)
@@ -191,30 +195,47 @@ async def _consume(
     finally:
         with contextlib.suppress(Exception):
             await app.stop()
-        for task in waits:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _watch(
-    app: Any, joined: asyncio.Event, metrics: Metrics, limiter: SearchLimiter, inference: InferenceProcess
-) -> None:
+def _report(parts: Parts, pipeline: Pipeline, app: Any) -> dict[str, Any]:
+    last = parts.orders.last
+    return {
+        "partitions": _named(app.consumer.assignment()),
+        "inference_pid": parts.inference.pid,
+        "inference_restarts": parts.inference.restarts,
+        "paused": not parts.orders.running.is_set(),
+        "order": last.model_dump(mode="json") if last is not None else None,
+        "release": parts.handler.release.name,
+        "policies": parts.handler.release.policies_hash,
+        "draining": pipeline.draining,
+        "flags": pipeline.flags,
+    }
+
+
+def _named(places: Any) -> list[str]:
+    return sorted(f"{place.topic}/{place.partition}" for place in places)
+
+
+async def _watch(app: Any, joined: asyncio.Event, parts: Parts) -> None:
     """Keep the gauges current; ends when Faust has crashed."""
+    metrics = parts.metrics
     while not app.crashed:
-        metrics.search_rate.set(limiter.rate)
-        metrics.inference_restarts.set(inference.restarts)
+        metrics.search_rate.set(parts.limiter.rate)
+        metrics.inference_restarts.set(parts.inference.restarts)
         for tp in app.consumer.assignment() if joined.is_set() else ():
             # Faust has no public way to ask how far it has committed.
             end, place = app.consumer.highwater(tp), app.consumer._committed_offset.get(tp)  # noqa: SLF001
             if end is not None and place is not None:
-                metrics.lag.labels(str(tp.partition)).set(max(0, end - place))
+                metrics.lag.labels(tp.topic, str(tp.partition)).set(max(0, end - place))
         await asyncio.sleep(1.0)
 
 
-def _say_why(*tasks: asyncio.Task[None]) -> None:
+def _say_why(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            error = task.exception()
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             log.error("worker failed", error=str(error) if isinstance(error, QExplorerError) else repr(error))
             return
     log.error("worker failed", error="the stream of flags ended or Faust crashed")

@@ -9,19 +9,26 @@ from qexplorer.errors import ConfigError
 from qexplorer.settings import KafkaSettings, Settings
 from worker.kafka import client_options, translated
 
+KEPT_DAYS = 90
 TWO_MEBIBYTES = str(2 * 1024 * 1024)
 
 
 def wanted(settings: Settings) -> dict[str, Mapping[str, str]]:
-    """Return topic → its settings. Dead letters hold a whole message and more; suspects are kept by their key."""
+    """Return topic → its settings.
+
+    What the worker writes is kept by its key, so that a repeat takes the place of the first, and a record without a
+    value removes it. Dead letters hold a whole message and more.
+    """
     topics = settings.kafka.topics
+    kept = {"cleanup.policy": "compact,delete", "retention.ms": str(KEPT_DAYS * 86_400_000)}
+    dry_run = settings.worker.dry_run_topic
     return {
-        topics.flags: {},
-        topics.suspects: {"cleanup.policy": "compact,delete", "retention.ms": str(90 * 86_400_000)},
-        topics.audit: {},
-        topics.dead_letters: {"max.message.bytes": TWO_MEBIBYTES},
+        **{flags: {} for flags in topics.flags},
+        topics.suspects: kept,
+        topics.audit: kept,
+        topics.dead_letters: {**kept, "max.message.bytes": TWO_MEBIBYTES},
         topics.control: {"cleanup.policy": "compact"},
-        **({settings.worker.dry_run_topic: {}} if settings.worker.dry_run_topic else {}),
+        **({dry_run: kept} if dry_run else {}),
     }
 
 
@@ -66,12 +73,12 @@ async def check_topics(settings: Settings) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-async def group_lag(settings: Settings) -> dict[int, tuple[int, int]]:
-    """Return partition → (committed offset, end offset) of the worker's group on the topic of flags."""
+async def group_lag(settings: Settings) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return (topic, partition) → (committed offset, end offset) of the worker's group on the topics of flags."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    topic = settings.kafka.topics.flags
-    places = [TopicPartition(topic, number) for number in range((await check_topics(settings))[topic])]
+    counts = await check_topics(settings)
+    places = [TopicPartition(topic, n) for topic in settings.kafka.topics.flags for n in range(counts[topic])]
     async with translated(settings.kafka):
         consumer: Any = AIOKafkaConsumer(
             **client_options(settings.kafka), group_id=settings.kafka.group, enable_auto_commit=False
@@ -80,10 +87,10 @@ async def group_lag(settings: Settings) -> dict[int, tuple[int, int]]:
             await consumer.start()
             ends = await consumer.end_offsets(places)
             starts = await consumer.beginning_offsets(places)
-            lag: dict[int, tuple[int, int]] = {}
+            lag: dict[tuple[str, int], tuple[int, int]] = {}
             for place in places:
                 committed = await consumer.committed(place)
-                lag[place.partition] = (starts[place] if committed is None else committed, ends[place])
+                lag[place.topic, place.partition] = (starts[place] if committed is None else committed, ends[place])
             return lag
         finally:
             await consumer.stop()

@@ -7,6 +7,7 @@ from qexplorer.llm.engine import EngineVersion, Reply
 from qexplorer.steps import Seed
 from schemas import DeadLetterReason, Position
 from worker.kafka import Header
+from worker.release import Release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,9 @@ SetAside = tuple[Message, DeadLetterReason, str, str]
 
 @dataclass(slots=True)
 class Prepared:
-    """A micro-batch behind the first stage: its queries are written."""
+    """A micro-batch behind the first stage: its queries are written, and it stays with the release it began with."""
 
+    release: Release
     works: list[Work] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from qexplorer.rows import to_listing
 from qexplorer.settings import Settings
 from qexplorer.testing import MemorySearcher, a_flag
 from schemas import FlaggedListing
-from tests.bench.overlap import handler, run
+from tests.bench.overlap import always, handler, run
 from worker.app import Pipeline
 from worker.inference import InferenceProcess, Job
 
@@ -106,7 +106,8 @@ def parse_rate(replies: Sequence[str]) -> float:
 async def pipeline_against_raw() -> str:
     """Take flags through the pipeline, and the same prompts in the same batches through the process alone."""
     given = flags(PROMPTS)
-    process = InferenceProcess({"default": EngineSettings(batch_size=BATCH)}, [("default", "")])
+    engine = Settings().engines["default"].model_copy(update={"batch_size": BATCH})
+    process = InferenceProcess([engine])
     await process.start()
     try:
         policy = Policy(id="drugs")
@@ -117,12 +118,10 @@ async def pipeline_against_raw() -> str:
             for start in range(0, PROMPTS, BATCH):
                 asked = tuple(prompts(given[start : start + BATCH]))
                 sampling = Sampling(greedy=True, samples=0, temperature=policy.temperature)
-                await process.generate(
-                    Job(engine="default", adapter="", prompts=asked, sampling=sampling, deadline_s=600)
-                )
+                await process.generate(Job(engine=engine, prompts=asked, sampling=sampling, deadline_s=600))
             raw += time.monotonic() - before
             searcher = MemorySearcher(listings={"listings": []})
-            pipeline = Pipeline(handler(process, searcher, Settings()))
+            pipeline = Pipeline(handler(process, searcher, Settings(engines={"default": engine})), always())
             whole += await run(pipeline, [flag.to_bytes() for flag in given], BATCH)
     finally:
         await process.stop()

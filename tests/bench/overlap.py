@@ -18,9 +18,12 @@ from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import Settings
 from qexplorer.testing import MemorySearcher, RecordingPublisher, a_flag
 from worker.app import Pipeline
+from worker.dead_letters import DeadLetters
 from worker.delivery import Delivery
 from worker.handler import Handler, Inference
 from worker.inference import Done, Job
+from worker.limits import DeadLetterLimits
+from worker.release import Release
 
 BATCHES, SIZE = 50, 16
 INFERENCE_S, SEARCH_S = 0.2, 0.15
@@ -57,6 +60,13 @@ class Message:
         self.message = self
 
 
+def always() -> asyncio.Event:
+    """Return a set event: nobody has the fleet pause."""
+    running = asyncio.Event()
+    running.set()
+    return running
+
+
 class InMemoryBatch:
     """A batch that did not come from Kafka."""
 
@@ -87,16 +97,18 @@ def handler(inference: Inference, searcher: MemorySearcher, settings: Settings) 
     )
     delivery = Delivery(publisher, discoveries, bank, topics=settings.kafka.topics, clock=clock, claim_timeout_s=600)
     policy = Policy(id="drugs", kinds=("drugs",), candidates=0, max_flag_age="P9999D")
-    return Handler(
-        explorer,
-        delivery,
-        inference,
-        publisher,
-        policies=Policies(policies=(policy,)),
-        settings=settings,
-        clock=clock,
-        metrics=Metrics(clock),
+    metrics = Metrics(clock)
+    release = Release(
+        name="", policies=Policies(policies=(policy,)), policies_hash="", engines=settings.engines, explorer=explorer
     )
+    letters = DeadLetters(
+        publisher,
+        settings.kafka.topics.dead_letters,
+        clock=clock,
+        metrics=metrics,
+        limits=DeadLetterLimits(in_a_row=50, share=0.5),
+    )
+    return Handler(delivery, inference, letters, release=release, settings=settings, clock=clock, metrics=metrics)
 
 
 async def run(pipeline: Pipeline, flags: Sequence[bytes], size: int) -> float:
@@ -116,7 +128,7 @@ async def run(pipeline: Pipeline, flags: Sequence[bytes], size: int) -> float:
 async def overlap() -> str:
     """Compare with the slower stage alone."""
     flags = [a_flag(f"a{n}", f"first{n} second{n} third{n}").to_bytes() for n in range(BATCHES * SIZE)]
-    pipeline = Pipeline(handler(SlowInference(), SlowSearcher(), Settings()))
+    pipeline = Pipeline(handler(SlowInference(), SlowSearcher(), Settings()), always())
     # The first batch imports what is imported late.
     await run(pipeline, [a_flag("warm", "zeroth gummies").to_bytes()], SIZE)
     seconds = await run(pipeline, flags, SIZE)

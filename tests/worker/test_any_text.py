@@ -47,7 +47,7 @@ def fates(title: str, description: str) -> list[str]:
 
     async def run() -> list[str]:
         await made.finish(await made.prepare([message]))
-        published = made._publisher.records  # type: ignore[attr-defined]
+        published = made._delivery._publisher.records  # type: ignore[attr-defined]
         assert all("query_string" not in record.value.decode() for record in published)
         return [record.topic for record in published]
 

@@ -69,7 +69,9 @@ class OneBatch:
 
 async def started(steps: Steps) -> tuple[Pipeline, asyncio.Task[None]]:
     handler: Any = steps
-    pipeline = Pipeline(handler)
+    running = asyncio.Event()
+    running.set()
+    pipeline = Pipeline(handler, running)
     return pipeline, asyncio.create_task(pipeline.finish_all())
 
 
@@ -176,4 +178,27 @@ async def test_the_next_batch_is_searched_while_one_is_delivered() -> None:
     await until(steps, "ack 1")
     last = [event for event in steps.events if event.startswith(("deliver", "ack"))]
     assert last == ["deliver 0", "ack 0", "deliver 1", "ack 1"]
+    finishing.cancel()
+
+
+async def test_a_paused_fleet_takes_nothing_and_finishes_what_it_has() -> None:
+    """The batch in hand is acknowledged; the next waits for the order to go on, and is dropped if it has moved."""
+    steps = Steps()
+    handler: Any = steps
+    running = asyncio.Event()
+    running.set()
+    pipeline = Pipeline(handler, running)
+    finishing = asyncio.create_task(pipeline.finish_all())
+    first: Any = OneBatch(1, steps.events)
+    second: Any = OneBatch(2, steps.events)
+    for number in (1, 2):
+        steps.release(number)
+    await pipeline.submit(first)
+    running.clear()
+    waiting = asyncio.create_task(pipeline.submit(second))
+    await until(steps, "ack 1")
+    assert "prepare 2" not in steps.events
+    running.set()
+    await waiting
+    await until(steps, "ack 2")
     finishing.cancel()

@@ -27,9 +27,12 @@ from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import Settings
 from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
 from schemas import DeadLetter, DeadLetterReason, FlagOutcome, FlagResult, Suspect
+from worker.dead_letters import DeadLetters
 from worker.delivery import Delivery
 from worker.handler import Handler
 from worker.inference import CANARY, Done, Job
+from worker.limits import DeadLetterLimits
+from worker.release import Release
 from worker.work import Message
 
 VERSION = EngineVersion(model="m@1")
@@ -72,18 +75,36 @@ class Bench:
             bank=bank,
             discoveries=discoveries,
         )
+        self.release = Release(
+            name="one",
+            policies=Policies(policies=(Policy(id="drugs", kinds=("drugs",)),)),
+            policies_hash="",
+            engines=config.engines,
+            explorer=explorer,
+        )
+        self.tripped: list[str] = []
+        limits = DeadLetterLimits(in_a_row=config.worker.dead_letters_in_a_row, share=config.worker.dead_letter_share)
         self.handler = Handler(
-            explorer,
             Delivery(
                 self.publisher, discoveries, bank, topics=config.kafka.topics, clock=self.clock, claim_timeout_s=600
             ),
             self.inference,
-            self.publisher,
-            policies=Policies(policies=(Policy(id="drugs", kinds=("drugs",)),)),
+            DeadLetters(
+                self.publisher,
+                config.kafka.topics.dead_letters,
+                clock=self.clock,
+                metrics=self.metrics,
+                limits=limits,
+                trip=self._trip,
+            ),
+            release=self.release,
             settings=config,
             clock=self.clock,
             metrics=self.metrics,
         )
+
+    async def _trip(self, reason: str) -> None:
+        self.tripped.append(reason)
 
     async def run(self, *values: bytes | None) -> None:
         """Take one micro-batch through both stages."""
@@ -140,8 +161,9 @@ async def test_poison_is_set_aside_with_its_original_bytes(value: bytes | None, 
     bench = Bench()
     await bench.run(sent("good"), value)
     (record,) = bench.publisher.on("flagged-listings-dead-letters")
-    assert (record.key, record.value, record.headers[0]) == (b"k", value, ("h", b"1"))
     (letter,) = bench.letters
+    assert (record.key, record.value) == (letter.letter_id.encode(), value)
+    assert {("h", b"1"), ("qx-key", b"k")} <= set(record.headers)
     assert (letter.reason, letter.position.offset) == (reason, 1)
     assert set(bench.results) == {"flag-good"}
 
@@ -226,7 +248,7 @@ async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
             return await MemorySearcher.search(self, requests)
 
     bench = Bench()
-    bench.handler._explorer._searching._searcher = Buggy(listings=bench.searcher.listings)
+    bench.release.explorer._searching._searcher = Buggy(listings=bench.searcher.listings)
     await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
     assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
     assert set(bench.results) == {"flag-a1", "flag-c1"}
@@ -298,7 +320,7 @@ async def test_bad_input_is_not_waited_for() -> None:
             raise BadInputError("OpenSearch refused the request")
 
     bench = Bench()
-    bench.handler._explorer._searching._searcher = Refusing()
+    bench.release.explorer._searching._searcher = Refusing()
     await bench.run(sent("a1"))
     assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
     assert bench.clock.slept == []
@@ -356,3 +378,59 @@ async def test_the_wait_of_the_oldest_flag_is_measured() -> None:
     read = bench.metrics.registry.get_sample_value
     assert read("qexplorer_stage_seconds_count", {"stage": "wait"}) == 1
     assert read("qexplorer_stage_seconds_sum", {"stage": "wait"}) == 3
+
+
+async def test_a_batch_ends_with_the_release_that_it_began_with() -> None:
+    """New policies hold from the next batch on, and every record says which release answered."""
+    bench = Bench()
+    message = Message(topic="flagged-listings", partition=0, offset=0, key=None, value=sent("a1"))
+    prepared = await bench.handler.prepare([message])
+    other = Policies(policies=(Policy(id="weapons", kinds=("weapons",)),))
+    bench.handler.use(replace(bench.release, name="two", policies=other))
+    await bench.handler.finish(prepared)
+    await bench.run(sent("b1"), sent("c1", kind="weapons", policy="weapons"))
+    assert [letter.reason for letter in bench.letters] == [DeadLetterReason.UNKNOWN_POLICY]
+    releases = {flag: result.versions.release for flag, result in bench.results.items()}
+    assert releases == {"flag-a1": "one", "flag-c1": "two"}
+
+
+async def test_too_many_dead_letters_stop_the_fleet() -> None:
+    """A run of them trips once it is too long; one good flag in between begins it anew."""
+    bench = Bench(worker={"dead_letters_in_a_row": 6, "dead_letter_share": 1.0})
+    await bench.run(b"x", b"x", b"x", b"x")
+    await bench.run(b"x", sent("a1"))
+    await bench.run(b"x", b"x", b"x", b"x")
+    assert bench.tripped == []
+    await bench.run(b"x", b"x")
+    assert bench.tripped == ["7 dead letters in a row"]
+
+
+async def test_a_trip_waits_for_the_broker() -> None:
+    """The order to pause is as safe as everything else that the worker sends."""
+    bench = Bench(worker={"dead_letters_in_a_row": 2})
+    attempts: list[str] = []
+
+    async def trip(reason: str) -> None:
+        attempts.append(reason)
+        if len(attempts) < 3:
+            raise BrokerUnavailableError("down")
+
+    bench.handler._dead_letters._trip = trip
+    await bench.run(b"x", b"x")
+    assert len(attempts) == 3
+
+
+async def test_the_time_that_a_stage_waits_is_seen() -> None:
+    """While search is down a gauge says for how long; it is 0 again when the work goes on."""
+    bench = Bench()
+    seen: list[float] = []
+    bench.searcher.down = True
+    bench.clock.after_sleeps(3, lambda: seen.append(waiting(bench)))
+    bench.clock.after_sleeps(6, lambda: setattr(bench.searcher, "down", False))
+    await bench.run(sent("a1"))
+    assert seen[0] > 0
+    assert waiting(bench) == 0
+
+
+def waiting(bench: Bench) -> float:
+    return bench.metrics.registry.get_sample_value("qexplorer_waiting_seconds", {"stage": "search"}) or 0.0

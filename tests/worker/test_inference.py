@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from qexplorer.errors import ModelError, ModelUnavailableError
 from qexplorer.llm.engine import EngineSettings, Prompt, Sampling
 from qexplorer.llm.scripted import ScriptedEngine
 from worker import inference as module
-from worker.inference import InferenceProcess, Job, single
+from worker.inference import InferenceProcess, Job, Loaded, Use, single
 
+SCRIPTED = EngineSettings(kind="scripted")
 PROMPT = Prompt(instruction="i", listing="purple gummies", max_listing_tokens=9)
 
 
 def job(*prompts: Prompt, deadline_s: float = 30.0) -> Job:
     return Job(
-        engine="default",
-        adapter="",
+        engine=SCRIPTED,
         prompts=prompts or (PROMPT,),
         sampling=Sampling(),
         deadline_s=deadline_s,
@@ -31,8 +32,8 @@ def job(*prompts: Prompt, deadline_s: float = 30.0) -> Job:
 
 
 @asynccontextmanager
-async def running(**engines: EngineSettings) -> AsyncIterator[InferenceProcess]:
-    process = InferenceProcess(engines or {"default": EngineSettings(kind="scripted")}, [("default", "")])
+async def running() -> AsyncIterator[InferenceProcess]:
+    process = InferenceProcess([SCRIPTED])
     await process.start()
     try:
         yield process
@@ -88,18 +89,34 @@ async def test_a_stopped_process_falls_silent() -> None:
 async def test_a_missing_model_is_named_at_the_start(tmp_path: Path) -> None:
     """The worker does not start with a model that is not there."""
     settings = EngineSettings(kind="transformers", model=str(tmp_path / "nothing"))
-    process = InferenceProcess({"default": settings}, [("default", "")])
+    process = InferenceProcess([settings])
     with pytest.raises(ModelError, match="nothing"):
         await process.start()
 
 
-async def test_an_unknown_engine_is_an_error_and_no_crash() -> None:
-    """A job for an engine that the settings lack is refused by name."""
+async def test_an_engine_that_cannot_be_used_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    """A job for a model that is not there is refused by name, and so is the change to it; the others go on."""
+    missing = EngineSettings(kind="transformers", model=str(tmp_path / "nothing"))
     async with running() as process:
-        bad = Job(engine="other", adapter="", prompts=(PROMPT,), sampling=Sampling(), deadline_s=5)
-        with pytest.raises(ModelError, match="other"):
-            await process.generate(bad)
+        first = process.pid
+        with pytest.raises(ModelError, match="nothing"):
+            await process.generate(replace(job(), engine=missing))
+        with pytest.raises(ModelError, match="nothing"):
+            await process.use([missing])
         assert (await process.generate(job())).replies
+        assert process.pid == first
+
+
+async def test_other_engines_are_taken_without_a_restart() -> None:
+    """The process stays, and once it is killed it comes back with the new engines."""
+    other = EngineSettings(kind="scripted", model="other")
+    async with running() as process:
+        first = process.pid
+        assert first is not None
+        await process.use([other])
+        assert (await process.generate(replace(job(), engine=other))).replies
+        assert process.pid == first
+        assert process._engines == (other,)
 
 
 def test_a_job_can_be_cut_to_one_prompt() -> None:
@@ -109,12 +126,30 @@ def test_a_job_can_be_cut_to_one_prompt() -> None:
 
 
 @pytest.mark.parametrize("down", [False, True], ids=["up", "down"])
-def test_each_engine_answers_once_before_the_process_is_ready(monkeypatch: pytest.MonkeyPatch, *, down: bool) -> None:
+def test_each_engine_answers_once_before_it_is_ready(monkeypatch: pytest.MonkeyPatch, *, down: bool) -> None:
     """The harmless prompt has been answered when the first flag comes; an engine out of reach keeps nobody waiting."""
     made = {"a": ScriptedEngine(), "b": ScriptedEngine()}
     if down:
         made["a"].enqueue([ModelUnavailableError("down")])
-    monkeypatch.setattr(module, "_open", lambda _, name, __: made[name])
-    opened = module._warmed_up({}, [("a", ""), ("b", "x")])
-    assert opened == {("a", ""): made["a"], ("b", "x"): made["b"]}
+    monkeypatch.setattr(module, "open_engine", lambda settings: made[settings.model])
+    assert Loaded().answer(Use(engines=(named("a"), named("b")))) == "ready"
     assert [[call.prompts for call in engine.history] for engine in made.values()] == [[(module.CANARY,)]] * 2
+
+
+def test_the_engines_of_one_change_ago_stay_loaded_and_older_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back one step loads nothing; memory does not grow with every change."""
+    opened: list[str] = []
+
+    def open_one(settings: EngineSettings) -> ScriptedEngine:
+        opened.append(settings.model)
+        return ScriptedEngine()
+
+    monkeypatch.setattr(module, "open_engine", open_one)
+    loaded = Loaded()
+    for name in ("a", "b", "a", "c", "b"):
+        loaded.answer(Use(engines=(named(name),)))
+    assert opened == ["a", "b", "c", "b"]
+
+
+def named(model: str) -> EngineSettings:
+    return EngineSettings(kind="scripted", model=model)

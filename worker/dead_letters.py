@@ -1,0 +1,95 @@
+"""Messages that cannot be answered: set aside with their bytes and the reason, and the fleet stopped at too many."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from qexplorer.clock import Clock
+from qexplorer.metrics import Metrics
+from schemas import DeadLetter
+from worker.kafka import Publisher, Record
+from worker.limits import DeadLetterLimits
+from worker.work import Message, SetAside
+
+log = structlog.get_logger()
+
+LETTER = "qx-dead-letter"
+KEY = "qx-key"
+REDRIVEN = "qx-redriven"
+
+
+async def nobody(reason: str) -> None:
+    """Trip for nobody: where no fleet has to be stopped."""
+    del reason
+
+
+class DeadLetters:
+    """Writes dead letters, keyed by their id so that a later record can take the place of one.
+
+    `trip` stops the fleet; it is called when a batch exceeds the limits.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        topic: str,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        limits: DeadLetterLimits,
+        trip: Callable[[str], Awaitable[None]] = nobody,
+    ) -> None:
+        self._publisher = publisher
+        self._topic = topic
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._trip = trip
+
+    async def publish(self, letters: Sequence[SetAside]) -> None:
+        """Return once all are stored."""
+        if letters:
+            await self._publisher.publish([self._record(*letter) for letter in letters])
+
+    def count(self, answered: int, letters: Sequence[SetAside]) -> str:
+        """Count a delivered batch, log its letters, and return why the fleet must stop, or nothing."""
+        for message, reason, stage, error in letters:
+            self._metrics.dead_letters.labels(reason.value).inc()
+            log.warning(
+                "dead letter",
+                reason=reason.value,
+                stage=stage,
+                error=error,
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+            )
+        return self._limits.note(answered, len(letters))
+
+    async def trip(self, reason: str) -> None:
+        """Stop the fleet until somebody resumes it."""
+        log.error("too many dead letters: the fleet pauses until `python -m worker resume`", reason=reason)
+        await self._trip(reason)
+
+    def _record(self, message: Message, reason: str, stage: str, error: str) -> Record:
+        sent_before = sum(name == REDRIVEN for name, _ in message.headers)
+        letter = DeadLetter(
+            letter_id=letter_id(message),
+            position=message.position,
+            reason=reason,
+            stage=stage,
+            error=error[:1000],
+            attempts=1 + sent_before,
+            at=self._clock.now(),
+        )
+        headers = [*message.headers, (LETTER, letter.to_bytes())]
+        if message.key is not None:
+            headers.append((KEY, message.key))
+        return Record(self._topic, letter.letter_id.encode(), message.value, headers)
+
+
+def letter_id(message: Message) -> str:
+    """Return the identity of a message's dead letter: the same for every attempt."""
+    identity = f"{message.topic}\0{message.partition}\0{message.offset}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -1,0 +1,89 @@
+"""What a worker and a replay are made of: the same parts, with a memory and topics of their own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from qexplorer.bank import QueryBank
+from qexplorer.clock import Clock
+from qexplorer.discoveries import Discoveries
+from qexplorer.explore import Explorer
+from qexplorer.limiter import SearchLimiter
+from qexplorer.search.client import OpenSearchClient
+from qexplorer.search.mapping import bank_body, discoveries_body
+from qexplorer.settings import Settings, Topics
+from qexplorer.triage import Triage
+from worker.health import Pulse
+from worker.inference import InferenceProcess
+from worker.release import Explorers, Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is known and what has been asked, in two indices of ours; a dry run and a replay have their own."""
+
+    discoveries: Discoveries
+    bank: QueryBank
+    indices: tuple[str, str]
+
+    @classmethod
+    def of(cls, search: OpenSearchClient, settings: Settings, suffix: str = "") -> "Memory":
+        """Return the memory in the indices that the settings name."""
+        known, asked = settings.search.discoveries + suffix, settings.search.bank + suffix
+        return cls(discoveries=Discoveries(search, known), bank=QueryBank(search, asked), indices=(known, asked))
+
+    async def ensure(self, search: OpenSearchClient) -> None:
+        """Create the indices that are missing."""
+        await search.ensure_index(self.indices[0], discoveries_body())
+        await search.ensure_index(self.indices[1], bank_body())
+
+
+def explorers(
+    search: OpenSearchClient, memory: Memory, settings: Settings, *, clock: Clock, limiter: SearchLimiter
+) -> Explorers:
+    """Return what makes the core of a release."""
+
+    def make(triage: Triage | None) -> Explorer:
+        return Explorer(
+            search,
+            clock=clock,
+            limiter=limiter,
+            settings=settings.explore,
+            search=settings.search,
+            bank=memory.bank,
+            discoveries=memory.discoveries,
+            triage=triage,
+        )
+
+    return make
+
+
+def dry_run_suffix(settings: Settings) -> str:
+    """Return what the indices of a dry run end with; empty in production."""
+    return f"-dry-{settings.worker.dry_run_topic.lower()}" if settings.worker.dry_run_topic else ""
+
+
+def topics_of(settings: Settings) -> Topics:
+    """Return the topics; a dry run has its own for suspects."""
+    topics = settings.kafka.topics
+    dry_run = settings.worker.dry_run_topic
+    return topics.model_copy(update={"suspects": dry_run}) if dry_run else topics
+
+
+async def checked(release: Release, search: OpenSearchClient) -> Release:
+    """Return the release; raises ConfigError when an index of listings is missing."""
+    for name in release.indices:
+        await search.count(name)
+    return release
+
+
+@asynccontextmanager
+async def inference_of(release: Release, pulse: Pulse) -> AsyncIterator[InferenceProcess]:
+    """Run the inference process with the engines of a release."""
+    inference = InferenceProcess(release.used)
+    await inference.start()
+    pulse.silent = lambda: inference.silent_s
+    try:
+        yield inference
+    finally:
+        await inference.stop()
