@@ -37,6 +37,10 @@ def up(
     opensearch_heap_mb: Annotated[
         int, typer.Option(min=256, help="OpenSearch's heap in MB.")
     ] = opensearch.DEFAULT_HEAP_MB,
+    brokers: Annotated[
+        int, typer.Option(min=1, max=9, help="Kafka brokers; with three or more, topics have three replicas.")
+    ] = 1,
+    search_nodes: Annotated[int, typer.Option(min=1, max=8, help="OpenSearch nodes.")] = 1,
 ) -> None:
     """Start the engines in the background and wait until they are healthy."""
     if not with_kafka and not with_opensearch:
@@ -53,6 +57,8 @@ def up(
             data=str(data.absolute()) if data else None,
             kafka_heap_mb=kafka_heap_mb,
             opensearch_heap_mb=opensearch_heap_mb,
+            brokers=brokers,
+            search_nodes=search_nodes,
         )
         state = start_detached(options, cache, lambda text: typer.echo(f"… {text}", err=True))
     _print_endpoints(state)
@@ -69,7 +75,7 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="Print one JS
     """Show the engines: exit code 0 when healthy, 12 when none runs, 13 when one is not healthy."""
     state = read_state(cache_dir())
     supervisor = supervisor_of(state) if state else None
-    reports = engine_reports(state, supervisor) if state and supervisor else []
+    reports = engine_reports(state) if state and supervisor else []
     if as_json:
         typer.echo(json.dumps(to_json(state, reports, alive=supervisor is not None)))
     elif not state:

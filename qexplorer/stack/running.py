@@ -15,20 +15,28 @@ from qexplorer.paths import cache_dir
 from qexplorer.stack import kafka as kafka_engine
 from qexplorer.stack import opensearch as opensearch_engine
 from qexplorer.stack.disk import disk_errors, require_space
+from qexplorer.stack.layout import Layout, keep_layout
+from qexplorer.stack.node import Node, stop_nodes
 from qexplorer.stack.opensearch import NEWEST, OpenSearchVersion
-from qexplorer.stack.process import EngineProcess, Start, stop_all
+from qexplorer.stack.process import Start
 
-Started = tuple[EngineProcess, str]
+Started = tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Where the engines are: "127.0.0.1:PORT" and "http://127.0.0.1:PORT", or None for one not run."""
+    """Where the engines are, or None for one not run.
+
+    `kafka` is "127.0.0.1:PORT" of every broker, with commas; `opensearch` is "http://127.0.0.1:PORT" of the
+    first node. `brokers` and `search_nodes` are their members, to end and start again one by one.
+    """
 
     kafka: str | None
     opensearch: str | None
     logs: Path
     data: Path
+    brokers: tuple[Node, ...] = ()
+    search_nodes: tuple[Node, ...] = ()
 
 
 def ignore_progress(_message: str) -> None:
@@ -36,7 +44,7 @@ def ignore_progress(_message: str) -> None:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913 - every argument is an option with a default
     *,
     kafka: bool = True,
     opensearch: bool = True,
@@ -45,6 +53,8 @@ def running(
     on_progress: Callable[[str], None] = ignore_progress,
     kafka_heap_mb: int = kafka_engine.DEFAULT_HEAP_MB,
     opensearch_heap_mb: int = opensearch_engine.DEFAULT_HEAP_MB,
+    kafka_nodes: int = 1,
+    opensearch_nodes: int = 1,
 ) -> Iterator[Endpoints]:
     """Start the engines side by side, yield their endpoints, and end them with the block or the process.
 
@@ -55,26 +65,32 @@ def running(
     cache = cache_dir()
     starts: dict[str, Callable[[Start], Started]] = {}
     if kafka:
-        starts["kafka"] = partial(kafka_engine.start_kafka, cache=cache, heap_mb=kafka_heap_mb)
+        starts["kafka"] = partial(kafka_engine.start_kafka, cache=cache, heap_mb=kafka_heap_mb, nodes=kafka_nodes)
     if opensearch:
         starts["opensearch"] = partial(
             opensearch_engine.start_opensearch,
             cache=cache,
             heap_mb=opensearch_heap_mb,
             version=opensearch_version,
+            nodes=opensearch_nodes,
         )
+    layout = Layout(brokers=kafka_nodes if kafka else 0, search_nodes=opensearch_nodes if opensearch else 0)
     with _data_folder(data) as folder:
+        with disk_errors(folder):
+            keep_layout(folder, layout)
         started = _start_all(starts, folder, on_progress)
-        addresses = {name: address for name, (_process, address) in started.items()}
+        brokers, search_nodes = started.get("kafka", ()), started.get("opensearch", ())
         try:
             yield Endpoints(
-                kafka=addresses.get("kafka"),
-                opensearch=addresses.get("opensearch"),
+                kafka=",".join(broker.address for broker in brokers) or None,
+                opensearch=search_nodes[0].address if search_nodes else None,
                 logs=folder / "logs",
                 data=folder,
+                brokers=brokers,
+                search_nodes=search_nodes,
             )
         finally:
-            stop_all(process for process, _address in started.values())
+            stop_nodes([*brokers, *search_nodes])
 
 
 @contextmanager
@@ -121,5 +137,6 @@ def _start_all(
         complete = True
     finally:
         if not complete:
-            stop_all(future.result()[0] for future in futures if future.done() and not future.exception())
+            done = [future for future in futures if future.done() and not future.exception()]
+            stop_nodes([node for future in done for node in future.result()])
     return results

@@ -18,6 +18,16 @@ _SAME_START_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """One broker or search node of a detached stack."""
+
+    engine: str  # "Kafka" or "OpenSearch"
+    name: str
+    address: str
+    guard_pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
     """A detached stack: its supervisor, its endpoints and its folders."""
 
@@ -30,6 +40,7 @@ class StackState:
     logs: str
     data: str
     throwaway: bool  # whether `data` goes with the stack
+    nodes: tuple[NodeState, ...] = ()
 
 
 def state_folder(cache: Path) -> Path:
@@ -49,10 +60,12 @@ def read_state(cache: Path) -> StackState | None:
     """Return what the last supervisor wrote, alive or not; None where it went in order."""
     path = state_folder(cache) / "state.json"
     try:
-        return StackState(**json.loads(path.read_text(encoding="utf-8")))
+        read = json.loads(path.read_text(encoding="utf-8"))
+        nodes = tuple(NodeState(**node) for node in read.pop("nodes", ()))
+        return StackState(**read, nodes=nodes)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise StackError(f"{path} cannot be read", remedy=f"Delete {path}") from error
 
 

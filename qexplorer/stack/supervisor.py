@@ -19,9 +19,18 @@ from typing import Any
 from qexplorer.errors import QExplorerError, StackError
 from qexplorer.paths import cache_dir
 from qexplorer.stack import kafka
+from qexplorer.stack.node import Node
 from qexplorer.stack.opensearch import OpenSearchVersion
 from qexplorer.stack.running import Endpoints, running
-from qexplorer.stack.state import StackState, import_psutil, read_state, remove_state, state_folder, write_state
+from qexplorer.stack.state import (
+    NodeState,
+    StackState,
+    import_psutil,
+    read_state,
+    remove_state,
+    state_folder,
+    write_state,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,8 @@ class StackOptions:
     data: str | None
     kafka_heap_mb: int
     opensearch_heap_mb: int
+    brokers: int = 1
+    search_nodes: int = 1
 
     def to_json(self) -> str:
         """Return the supervisor's command line argument."""
@@ -70,6 +81,8 @@ def _serve(options: StackOptions, cache: Path) -> None:
         on_progress=lambda text: _tell({"progress": text}),
         kafka_heap_mb=options.kafka_heap_mb,
         opensearch_heap_mb=options.opensearch_heap_mb,
+        kafka_nodes=options.brokers,
+        opensearch_nodes=options.search_nodes,
     ) as endpoints:
         state = _state(options, endpoints)
         try:
@@ -97,7 +110,15 @@ def _state(options: StackOptions, endpoints: Endpoints) -> StackState:
         logs=str(endpoints.logs),
         data=str(endpoints.data),
         throwaway=options.data is None,
+        nodes=(*_nodes("Kafka", endpoints.brokers), *_nodes("OpenSearch", endpoints.search_nodes)),
     )
+
+
+def _nodes(engine: str, nodes: tuple[Node, ...]) -> list[NodeState]:
+    return [
+        NodeState(engine=engine, name=node.name, address=node.address, guard_pid=node.process.guard_pid)
+        for node in nodes
+    ]
 
 
 @contextlib.contextmanager

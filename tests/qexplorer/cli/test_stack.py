@@ -113,3 +113,15 @@ def test_a_start_that_fails_leaves_no_stack(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cli("up", "--data", str(tmp_path / "file"), code=1)
     cli.status(code=NOTHING_RUNS)
+
+
+@pytest.mark.engines
+def test_each_broker_is_shown(cli: Cli) -> None:
+    """Three brokers are three lines of the status, and a dead one is named by its address."""
+    cli("up", "--no-opensearch", "--brokers", "3", "--kafka-heap-mb", "256")
+    engines = cli.status()["engines"]
+    assert [engine["health"] for engine in engines] == ["up"] * 3
+    assert len({engine["pid"] for engine in engines}) == 3
+    psutil.Process(engines[1]["pid"]).kill()
+    status = cli.status(code=UNHEALTHY)["engines"]
+    assert [engine["health"] for engine in status] == ["up", "gone", "up"]

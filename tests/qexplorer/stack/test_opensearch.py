@@ -8,7 +8,7 @@ import pytest
 
 from qexplorer.stack import Endpoints, OpenSearchVersion
 from qexplorer.stack.opensearch import _is_ready, get_json
-from qexplorer.stack.process import EngineProcess, Start
+from qexplorer.stack.process import Start
 
 
 def port_of(endpoints: Endpoints) -> int:
@@ -45,14 +45,11 @@ def test_only_this_machine_reaches_it(engines: Endpoints) -> None:
 
 def test_another_nodes_answer_is_not_taken_for_ours(engines: Endpoints, tmp_path: Path) -> None:
     """A healthy node under another cluster name, on the port that ours named, is not our node."""
-    port = port_of(engines)
-    process = EngineProcess("OpenSearch", ["echo", f"HTTP Port:      {port}"], log=tmp_path / "log", folder=tmp_path)
     start = Start(data=tmp_path, logs=tmp_path, on_progress=lambda _text: None, cancelled=Event())
-    process.await_ready(start, lambda: bool(process.output()))
-    process.stop()
     theirs = get(engines, "/")["cluster_name"]
-    assert _is_ready(process, theirs, start, set())
-    assert not _is_ready(process, "qexplorer-ours", start, set())
+    assert _is_ready(port_of(engines), theirs, start, set())
+    assert not _is_ready(port_of(engines), "qexplorer-ours", start, set())
+    assert not _is_ready(port_of(engines), theirs, start, set(), nodes=2)
 
 
 def test_no_server_is_none() -> None:
