@@ -29,6 +29,7 @@ class State(StrEnum):
 
     FLAGGED = "flagged"
     PENDING = "pending"
+    HELD = "held"
     PUBLISHED = "published"
     RETRACTED = "retracted"
 

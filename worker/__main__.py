@@ -2,33 +2,20 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qexplorer.cli.run import run as run_app
 from qexplorer.logs import configure_logs
-from qexplorer.settings import Settings, load_settings
+from worker.commands import dlq_app, forget, suspects_app
+from worker.options import Brokers, Config, Search, settings_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings.")]
-Brokers = Annotated[str | None, typer.Option("--kafka", help="Kafka brokers, host:port with commas.")]
-Search = Annotated[str | None, typer.Option("--opensearch", help="URL of OpenSearch.")]
-Reason = Annotated[str, typer.Option(help="Why; it is shown by status and in the logs.")]
-
-
-def settings_of(config: Path | None, kafka: str | None, opensearch: str | None, **worker: Any) -> Settings:
-    """Return the settings with what the command line overrides."""
-    overrides: dict[str, Any] = {}
-    if kafka:
-        overrides["kafka"] = {"brokers": kafka}
-    if opensearch:
-        overrides["search"] = {"url": opensearch}
-    given = {name: value for name, value in worker.items() if value is not None}
-    if given:
-        overrides["worker"] = given
-    return load_settings(config, **overrides)
+WHY = "Why; it is shown by status and in the logs."
+app.add_typer(dlq_app, name="dlq")
+app.add_typer(suspects_app, name="suspects")
+app.command()(forget)
 
 
 @app.command()
@@ -94,13 +81,13 @@ def status(config: Config = None, kafka: Brokers = None) -> None:
 
 
 @app.command()
-def pause(reason: Reason, config: Config = None, kafka: Brokers = None) -> None:
+def pause(reason: Annotated[str, typer.Option(help=WHY)], config: Config = None, kafka: Brokers = None) -> None:
     """Have all workers take no more flags; what they have in hand is finished. It holds across restarts."""
     _give_order(config, kafka, "pause", reason)
 
 
 @app.command()
-def resume(reason: Reason = "", config: Config = None, kafka: Brokers = None) -> None:
+def resume(reason: Annotated[str, typer.Option(help=WHY)] = "", config: Config = None, kafka: Brokers = None) -> None:
     """Have all workers go on, also after too many dead letters."""
     _give_order(config, kafka, "resume", reason)
 

@@ -37,6 +37,11 @@ class Pipeline:
         self._idle.set()
         self.draining = False
 
+    @property
+    def in_hand(self) -> int:
+        """How many batches are between being taken and being acknowledged."""
+        return self._pending
+
     async def submit(self, batch: Batch) -> None:
         """Run the first stage of a batch and hand it to the second; while draining, take nothing more."""
         if self.draining:

@@ -13,6 +13,7 @@ from qexplorer.clock import Clock
 from qexplorer.settings import KafkaSettings
 from schemas import Command, Control, WireError
 from worker.kafka import Record, client_options, translated
+from worker.topics import partitions_of
 
 log = structlog.get_logger()
 
@@ -61,12 +62,12 @@ class ControlTopic:
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
+        topic = self._kafka.topics.control
+        places = [TopicPartition(topic, n) for n in range((await partitions_of(self._kafka, [topic]))[topic])]
         async with translated(self._kafka):
             consumer: Any = AIOKafkaConsumer(**client_options(self._kafka), enable_auto_commit=False)
-            await consumer.start()
             self._consumer = consumer
-            topic = self._kafka.topics.control
-            places = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or {0})]
+            await consumer.start()
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)
             ends = await consumer.end_offsets(places)

@@ -7,15 +7,18 @@ import structlog
 
 from qexplorer.clock import Clock
 from qexplorer.metrics import Metrics
-from schemas import DeadLetter
+from schemas import DeadLetter, DeadLetterReason
 from worker.kafka import Publisher, Record
 from worker.limits import DeadLetterLimits
 from worker.work import Message, SetAside
 
 log = structlog.get_logger()
 
-LETTER = "qx-dead-letter"
-KEY = "qx-key"
+# Headers of a dead letter: why, the message's own key, and that it had no value (which here would mean: removed).
+LETTER, KEY, NULL = "qx-dead-letter", "qx-key", "qx-null"
+# On a later record under the same key: what has become of the letter.
+STATE = "qx-state"
+# On a message that was sent again: the letter that it was.
 REDRIVEN = "qx-redriven"
 
 
@@ -72,7 +75,7 @@ class DeadLetters:
         log.error("too many dead letters: the fleet pauses until `python -m worker resume`", reason=reason)
         await self._trip(reason)
 
-    def _record(self, message: Message, reason: str, stage: str, error: str) -> Record:
+    def _record(self, message: Message, reason: DeadLetterReason, stage: str, error: str) -> Record:
         sent_before = sum(name == REDRIVEN for name, _ in message.headers)
         letter = DeadLetter(
             letter_id=letter_id(message),
@@ -86,7 +89,9 @@ class DeadLetters:
         headers = [*message.headers, (LETTER, letter.to_bytes())]
         if message.key is not None:
             headers.append((KEY, message.key))
-        return Record(self._topic, letter.letter_id.encode(), message.value, headers)
+        if message.value is None:
+            headers.append((NULL, b""))
+        return Record(self._topic, letter.letter_id.encode(), message.value or b"", headers)
 
 
 def letter_id(message: Message) -> str:

@@ -211,6 +211,7 @@ def _report(parts: Parts, pipeline: Pipeline, app: Any) -> dict[str, Any]:
         "release": parts.handler.release.name,
         "policies": parts.handler.release.policies_hash,
         "draining": pipeline.draining,
+        "in_hand": pipeline.in_hand,
         "flags": pipeline.flags,
     }
 

@@ -1,9 +1,10 @@
 """The topics that the worker needs: looked at, or created where they are missing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from qexplorer.errors import ConfigError
 from qexplorer.settings import KafkaSettings, Settings
@@ -57,17 +58,21 @@ async def create_topics(settings: Settings, *, partitions: int, replication: int
 
 async def check_topics(settings: Settings) -> dict[str, int]:
     """Return topic → its number of partitions. Raises ConfigError that names the missing ones."""
-    async with translated(settings.kafka):
-        admin = await _admin(settings.kafka)
+    return await partitions_of(settings.kafka, wanted(settings))
+
+
+async def partitions_of(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
+    """Return topic → its number of partitions. Raises ConfigError that names the missing ones."""
+    async with translated(kafka):
+        admin = await _admin(kafka)
         try:
-            present = set(await admin.list_topics())
-            missing = sorted(set(wanted(settings)) - present)
+            missing = sorted(set(names) - set(await admin.list_topics()))
             if missing:
                 raise ConfigError(
-                    f"missing at {settings.kafka.brokers}: the topic {', '.join(missing)}",
+                    f"missing at {kafka.brokers}: the topic {', '.join(missing)}",
                     remedy="Create it, or run: python -m worker topics --create",
                 )
-            described = await admin.describe_topics(sorted(wanted(settings)))
+            described = await admin.describe_topics(sorted(names))
         finally:
             await admin.close()
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -94,6 +99,23 @@ async def group_lag(settings: Settings) -> dict[tuple[str, int], tuple[int, int]
             return lag
         finally:
             await consumer.stop()
+
+
+async def retention_of(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, float | None]:
+    """Return topic → after how many hours Kafka drops a message; None for never."""
+    async with translated(kafka):
+        admin = await _admin(kafka)
+        try:
+            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+            answers = await admin.describe_configs(asked)
+        finally:
+            await admin.close()
+    found: dict[str, float | None] = {}
+    for resource in (resource for answer in answers for resource in answer.resources):
+        settings = {entry[0]: entry[1] for entry in resource[4]}
+        ms = int(settings.get("retention.ms") or -1)
+        found[resource[3]] = ms / 3_600_000 if ms >= 0 else None
+    return found
 
 
 async def _admin(kafka: KafkaSettings) -> Any:

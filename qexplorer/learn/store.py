@@ -6,7 +6,8 @@ is whole: a build that was killed loses at most the piece in hand.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -124,6 +125,25 @@ class Store:
             for row in read_table(path)
         ]
 
+    def forget(self, listing_ids: Collection[str]) -> int:
+        """Remove listings, their flags and what a model wrote for these; return how many rows are gone.
+
+        The searches stay, without the listings that they had found: whose words a query was is not kept.
+        """
+        gone = {row.flag_id for row in self.read(FlagRow) if row.listing_id in listing_ids}
+        removed = 0
+        for path in sorted(self._folder.glob("*/*.parquet")):
+            rows = list(read_table(path))
+            kept = [_without(row, listing_ids) for row in rows if not _is_of(row, listing_ids, gone)]
+            if kept != rows:
+                if kept:
+                    age = path.stat().st_mtime_ns
+                    # A later row takes the place of an earlier one, so the piece keeps its age.
+                    os.utime(write_table(path.parent, kept, named_by_content=True), ns=(age, age))
+                path.unlink()
+                removed += len(rows) - len(kept)
+        return removed
+
     def _table(self, kind: type) -> Path:
         return self._folder / kind.__name__.removesuffix("Row").lower()
 
@@ -168,6 +188,14 @@ def write_whole(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}", remedy="Free the disk or name another") from error
+
+
+def _is_of(row: Mapping[str, Any], listing_ids: Collection[str], flag_ids: Collection[str]) -> bool:
+    return row.get("listing_id") in listing_ids or row.get("flag_id") in flag_ids
+
+
+def _without(row: dict[str, Any], listing_ids: Collection[str]) -> dict[str, Any]:
+    return {**row, "ids": [name for name in row["ids"] if name not in listing_ids]} if "ids" in row else row
 
 
 def _plain(value: Any) -> Any:

@@ -172,6 +172,19 @@ class OpenSearchClient:
             raise SearchUnavailableError(f"{index} cannot be searched: {problem[1]}")
         return [_document(hit) for hit in answer["hits"]["hits"]]
 
+    async def delete(self, index: str, ids: Sequence[str]) -> int:
+        """Delete documents by id, also from several indices (`name*`); return how many there were."""
+        deleted = 0
+        for chunk in _chunks(list(ids), GET_CHUNK):
+            answer = await self.request(
+                "POST",
+                f"/{index}/_delete_by_query",
+                {"query": {"ids": {"values": chunk}}},
+                params={"refresh": "true", "conflicts": "proceed"},
+            )
+            deleted += int(answer["deleted"])
+        return deleted
+
     async def ensure_index(self, index: str, body: Mapping[str, Any]) -> bool:
         """Create the index unless it exists; return whether it was created."""
         try:

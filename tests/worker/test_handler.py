@@ -162,7 +162,8 @@ async def test_poison_is_set_aside_with_its_original_bytes(value: bytes | None, 
     await bench.run(sent("good"), value)
     (record,) = bench.publisher.on("flagged-listings-dead-letters")
     (letter,) = bench.letters
-    assert (record.key, record.value) == (letter.letter_id.encode(), value)
+    assert (record.key, record.value) == (letter.letter_id.encode(), value or b"")
+    assert ("qx-null" in dict(record.headers)) == (value is None)
     assert {("h", b"1"), ("qx-key", b"k")} <= set(record.headers)
     assert (letter.reason, letter.position.offset) == (reason, 1)
     assert set(bench.results) == {"flag-good"}

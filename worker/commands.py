@@ -1,0 +1,234 @@
+"""What an operator does to what the worker has left: dead letters, suspects, and what is to be forgotten."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qexplorer.settings import Settings
+from worker.options import Brokers, Config, Search, settings_of
+
+if TYPE_CHECKING:
+    from qexplorer.search.client import OpenSearchClient
+    from worker.dlq import DeadLetterBox, Letter, Which
+    from worker.kafka import KafkaPublisher
+
+dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, send them again, throw them away.")
+suspects_app = typer.Typer(no_args_is_help=True, help="What was published for review.")
+
+Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+Start = Annotated[str, typer.Option("--from", help="From this offset of the flags, or time: 2026-01-31T04:00Z.")]
+End = Annotated[str, typer.Option("--to", help="To before this offset or time.")]
+Partition = Annotated[int | None, typer.Option(help="Only those from this partition of the flags.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters; all that the options leave, without any.")]
+
+
+@dlq_app.command("list")
+def list_letters(
+    ids: Ids = None,
+    reason: Reason = None,
+    start: Start = "",
+    end: End = "",
+    partition: Partition = None,
+    config: Config = None,
+    kafka: Brokers = None,
+) -> None:
+    """List the dead letters, oldest first, and count them by reason."""
+    which = _which(ids, reason, start, end, partition)
+    letters = asyncio.run(_list(settings_of(config, kafka, None), which))
+    counts: dict[str, int] = {}
+    for each in letters:
+        letter, place = each.letter, each.letter.position
+        where = f"{place.topic}/{place.partition}@{place.offset}"
+        typer.echo(
+            f"{letter.letter_id}  {letter.at:%Y-%m-%d %H:%M:%S}  {letter.reason.value:15} {where}"
+            f"  attempt {letter.attempts}  {each.size} bytes  {each.state}  {letter.error[:120]}"
+        )
+        counts[letter.reason.value] = counts.get(letter.reason.value, 0) + 1
+    by_reason = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    typer.echo(f"{len(letters)} dead letters" + (f": {by_reason}" if by_reason else ""))
+
+
+@dlq_app.command()
+def show(
+    letter_id: Annotated[str, typer.Argument(help="Id of a letter.")], config: Config = None, kafka: Brokers = None
+) -> None:
+    """Show one letter: why, where, its headers and its message, contacts hidden."""
+    settings = settings_of(config, kafka, None)
+    for line in asyncio.run(_show(settings, letter_id)):
+        typer.echo(line)
+
+
+@dlq_app.command()
+def redrive(
+    ids: Ids = None,
+    reason: Reason = None,
+    start: Start = "",
+    end: End = "",
+    partition: Partition = None,
+    limit: Annotated[int, typer.Option(min=1, help="Send at most this many.")] = 100,
+    most_attempts: Annotated[int, typer.Option(min=1, help="Leave those alone that have failed so often.")] = 3,
+    config: Config = None,
+    kafka: Brokers = None,
+) -> None:
+    """Send letters to their topic again, each once; what fails again is a new letter."""
+    which = _which(ids, reason, start, end, partition)
+    settings = settings_of(config, kafka, None)
+
+    async def send() -> tuple[int, int]:
+        async with _box(settings) as box:
+            return await box.redrive(which, limit=limit, most_attempts=most_attempts, tell=typer.echo)
+
+    sent, left = asyncio.run(send())
+    typer.echo(f"{sent} sent again, {left} left" + (": run it again for more" if left else ""))
+
+
+@dlq_app.command()
+def purge(
+    ids: Ids = None,
+    reason: Reason = None,
+    start: Start = "",
+    end: End = "",
+    partition: Partition = None,
+    everything: Annotated[bool, typer.Option("--all", help="Throw all away.")] = False,
+    config: Config = None,
+    kafka: Brokers = None,
+) -> None:
+    """Throw letters away. Without a filter `--all` is needed."""
+    which = _which(ids, reason, start, end, partition)
+    settings = settings_of(config, kafka, None)
+    from worker.dlq import Which
+
+    if which == Which() and not everything:
+        raise typer.BadParameter("name letters or a filter, or say --all")
+
+    async def throw() -> int:
+        async with _box(settings) as box:
+            return await box.purge(which)
+
+    typer.echo(f"{asyncio.run(throw())} thrown away")
+
+
+@suspects_app.command()
+def retract(
+    version: Annotated[
+        str, typer.Option(help="A release, model, adapter, prompt or triage, with or without its hash.")
+    ],
+    since: Annotated[str, typer.Option(help="What was found from this time on, as 2026-01-31T04:00Z.")],
+    reason: Annotated[str, typer.Option(help="Why; reviewers see it.")] = "a bad version",
+    config: Config = None,
+    kafka: Brokers = None,
+    opensearch: Search = None,
+) -> None:
+    """Take back what a bad version has published; others may find and publish it again."""
+    settings = settings_of(config, kafka, opensearch)
+    from worker.reading import Place
+
+    at = Place.parse(since).at
+    if at is None:
+        raise typer.BadParameter(f"{since} is no time; write 2026-01-31T04:00Z")
+
+    async def take_back() -> str:
+        from qexplorer.clock import SystemClock
+        from worker.suspects import retract as retract_suspects
+        from worker.wiring import Memory, dry_run_suffix
+
+        async with _ends(settings) as (publisher, search):
+            memory = Memory.of(search, settings, dry_run_suffix(settings))
+            done = await retract_suspects(
+                settings, publisher, memory.discoveries, SystemClock(), version=version, since=at, reason=reason
+            )
+        return f"{done.taken_back} suspects taken back, of {done.found} that {version} had published since"
+
+    typer.echo(asyncio.run(take_back()))
+
+
+def forget(
+    seller: Annotated[list[str] | None, typer.Option(help="Id of a seller; may be repeated.")] = None,
+    listing: Annotated[list[str] | None, typer.Option(help="Id of a listing; may be repeated.")] = None,
+    store: Annotated[
+        list[Path] | None, typer.Option(exists=True, file_okay=False, help="A candidate store to clear, too.")
+    ] = None,
+    file: Annotated[list[Path] | None, typer.Option(help="A JSONL file to remove them from, as of a replay.")] = None,
+    config: Config = None,
+    kafka: Brokers = None,
+    opensearch: Search = None,
+) -> None:
+    """Remove sellers or listings from all that is kept: topics, indices, and the stores and files that you name."""
+    if not seller and not listing:
+        raise typer.BadParameter("name a --seller or a --listing")
+    settings = settings_of(config, kafka, opensearch)
+    from qexplorer.learn.store import Store
+    from worker.forget import Forgetting, Traces, forget_in_file
+
+    async def remove() -> Traces:
+        async with _ends(settings) as (publisher, search):
+            forgetting = Forgetting(settings, publisher, search, typer.echo)
+            return await forgetting.forget(frozenset(seller or ()), frozenset(listing or ()))
+
+    traces = asyncio.run(remove())
+    for folder in store or ():
+        typer.echo(f"{folder}: {Store(folder).forget(traces.listings)} rows removed")
+    for path in file or ():
+        typer.echo(f"{path}: {forget_in_file(path, traces)} lines removed")
+
+
+@asynccontextmanager
+async def _ends(settings: Settings) -> AsyncIterator[tuple["KafkaPublisher", "OpenSearchClient"]]:
+    from qexplorer.search.client import OpenSearchClient
+    from worker.kafka import KafkaPublisher
+
+    async with KafkaPublisher(settings.kafka) as publisher, OpenSearchClient(settings.search) as search:
+        yield publisher, search
+
+
+def _which(ids: list[str] | None, reason: str | None, start: str, end: str, partition: int | None) -> "Which":
+    from schemas import DeadLetterReason
+    from worker.dlq import Which
+    from worker.reading import Place
+
+    known = [each.value for each in DeadLetterReason]
+    if reason is not None and reason not in known:
+        raise typer.BadParameter(f"there is no reason {reason}; there are: {', '.join(known)}")
+    return Which(
+        ids=frozenset(ids or ()),
+        reason=DeadLetterReason(reason) if reason else None,
+        start=Place.parse(start) if start else Place(),
+        end=Place.parse(end) if end else Place(),
+        partition=partition,
+    )
+
+
+@asynccontextmanager
+async def _box(settings: Settings) -> AsyncIterator["DeadLetterBox"]:
+    from qexplorer.clock import SystemClock
+    from worker.dlq import DeadLetterBox
+    from worker.kafka import KafkaPublisher
+
+    async with KafkaPublisher(settings.kafka) as publisher:
+        yield DeadLetterBox(settings, publisher, SystemClock())
+
+
+async def _list(settings: Settings, which: "Which") -> "list[Letter]":
+    async with _box(settings) as box:
+        return await box.letters(which)
+
+
+async def _show(settings: Settings, letter_id: str) -> list[str]:
+    from qexplorer.redact import redact
+    from worker.dead_letters import LETTER
+    from worker.dlq import original
+
+    async with _box(settings) as box:
+        message = await box.message(letter_id)
+    key, value, headers = original(message)
+    text = "(none)" if value is None else redact(value[:4000].decode("utf-8", "replace"))
+    return [
+        dict(message.headers)[LETTER].decode(),
+        f"key: {key!r}",
+        *(f"header {name}: {data[:200]!r}" for name, data in headers),
+        f"message, {len(value or b'')} bytes: {text}",
+    ]

@@ -1,0 +1,238 @@
+"""Removing a seller, or single listings, from everything that the project keeps."""
+
+import gzip
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from qexplorer.bank import bank_key
+from qexplorer.discoveries import State
+from qexplorer.errors import ConfigError
+from qexplorer.policies import load_policies
+from qexplorer.search.backend import SearchKind
+from qexplorer.search.client import OpenSearchClient
+from qexplorer.settings import Settings
+from schemas import FlagResult, QueryAudit, QuerySource, Suspect, WireError
+from worker.dead_letters import LETTER
+from worker.decode import mapped
+from worker.kafka import Publisher, Record
+from worker.reading import read_topic
+from worker.topics import retention_of
+
+FORGOTTEN = "forgotten"
+FOUND_AT_ONCE = 1_000
+
+
+@dataclass(slots=True)
+class Traces:
+    """What is to be forgotten: grows while more is learnt about it."""
+
+    sellers: frozenset[str]
+    listings: set[str]
+    flags: set[str] = field(default_factory=set)
+
+    def mention(self, value: Any) -> bool:
+        """Whether a seller, listing or flag occurs anywhere in parsed JSON as a text of its own."""
+        wanted = self.sellers | self.listings | self.flags
+        return any(text in wanted for text in _texts(value))
+
+
+class Forgetting:
+    """Goes through topics, indices and files in an order in which each step learns what the next needs."""
+
+    def __init__(
+        self, settings: Settings, publisher: Publisher, search: OpenSearchClient, tell: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._kafka = settings.kafka
+        self._publisher = publisher
+        self._search = search
+        self._tell = tell
+
+    async def forget(self, sellers: frozenset[str], listings: frozenset[str]) -> Traces:
+        """Forget in topics and indices; return what else belonged to it, for the files.
+
+        Running it again does no harm and removes what has come since.
+        """
+        traces = Traces(sellers=sellers, listings=set(listings))
+        await self._learn_from_flags(traces)
+        await self._discoveries(traces)
+        await self._suspects(traces)
+        await self._audit(traces)
+        await self._dead_letters(traces)
+        await self._what_stays()
+        return traces
+
+    async def _learn_from_flags(self, traces: Traces) -> None:
+        for topic in self._kafka.topics.flags:
+            async for message in read_topic(self._kafka, topic):
+                event = _parsed(message.value)
+                if isinstance(event, dict) and traces.mention(event):
+                    flag = _flag_of(event, self._settings.worker.event_map)
+                    traces.flags |= {name for name in (flag.get("flag_id"),) if isinstance(name, str)}
+                    traces.listings |= {name for name in (flag.get("listing"),) if isinstance(name, str)}
+
+    async def _discoveries(self, traces: Traces) -> None:
+        """Remove known items of every memory, also of dry runs and replays."""
+        everywhere = f"{self._settings.search.discoveries}*"
+        await self._search.request("POST", f"/{everywhere}/_refresh")
+        removed = 0
+        for name, values in (("seller", traces.sellers), ("listing_id", traces.listings)):
+            while found := await self._search.find(everywhere, name, sorted(values), FOUND_AT_ONCE):
+                for document in found:
+                    traces.listings.add(document.source["listing_id"])
+                    if document.source["state"] == State.FLAGGED:
+                        traces.flags.add(document.source["owner"])
+                        traces.flags |= {mark.partition(":")[2] for mark in document.source.get("answered", ())}
+                removed += await self._search.delete(everywhere, [document.id for document in found])
+        # Of what forgotten flags have found, only what is not published yet holds words of theirs.
+        for document in await self._search.find(everywhere, "owner", sorted(traces.flags), FOUND_AT_ONCE):
+            if document.source["state"] in {State.PENDING, State.HELD}:
+                removed += await self._search.delete(everywhere, [document.id])
+        self._tell(f"discoveries: {removed} items removed")
+
+    async def _suspects(self, traces: Traces) -> None:
+        """Remove suspects of the seller; where a forgotten flag led to another's listing, that keeps no trace of it."""
+        topic = self._kafka.topics.suspects
+        last: dict[bytes, Record | None] = {}
+        async for message in read_topic(self._kafka, topic):
+            key = message.key or b""
+            last.pop(key, None)
+            if message.value is None or dict(message.headers).get("type") == b"Retraction":
+                continue
+            try:
+                suspect = Suspect.from_bytes(message.value)
+            except WireError:
+                if traces.mention(_parsed(message.value)):
+                    last[key] = Record(topic, key, None)
+                continue
+            if suspect.seller in traces.sellers or suspect.listing_id in traces.listings:
+                traces.listings.add(suspect.listing_id)
+                last[key] = Record(topic, key, None)
+            elif traces.mention(orjson.loads(message.value)):
+                last[key] = Record(topic, key, _without(suspect, traces).to_bytes(), message.headers)
+        records = [record for record in last.values() if record is not None]
+        await self._publisher.publish(records)
+        gone = sum(record.value is None for record in records)
+        self._tell(f"{topic}: {gone} suspects removed, {len(records) - gone} rewritten")
+
+    async def _audit(self, traces: Traces) -> None:
+        """Remove the records of forgotten flags, and their queries from the bank."""
+        topic = self._kafka.topics.audit
+        indices = {policy.id: policy.index for policy in load_policies(self._settings.policies).policies}
+        gone: dict[bytes, Record] = {}
+        queries: set[str] = set()
+        async for message in read_topic(self._kafka, topic):
+            if message.value is None:
+                gone.pop(message.key or b"", None)
+                continue
+            value = _parsed(message.value)
+            if not isinstance(value, dict) or not traces.mention(value):
+                continue
+            kind = dict(message.headers).get("type")
+            if kind == b"FlagResult" and value.get("flag_id") not in traces.flags:
+                result = FlagResult.from_bytes(message.value)
+                kept = tuple(name for name in result.repeats if name not in traces.listings)
+                value = result.model_copy(update={"repeats": kept}).to_bytes()
+                gone[message.key] = Record(topic, message.key, value, message.headers)
+                continue
+            gone[message.key] = Record(topic, message.key, None)
+            if kind == b"QueryAudit":
+                queries |= _bank_keys(QueryAudit.from_bytes(message.value), indices)
+        await self._publisher.publish(list(gone.values()))
+        self._tell(f"{topic}: {len(gone)} records removed or rewritten")
+        removed = await self._search.delete(f"{self._settings.search.bank}*", sorted(queries))
+        self._tell(f"queries: {removed} removed from the bank")
+
+    async def _dead_letters(self, traces: Traces) -> None:
+        topic = self._kafka.topics.dead_letters
+        gone: set[bytes] = set()
+        async for message in read_topic(self._kafka, topic):
+            if message.value is None:
+                gone.discard(message.key or b"")
+            elif LETTER in dict(message.headers) and _raw_mention(message.value, traces):
+                gone.add(message.key or b"")
+        await self._publisher.publish([Record(topic, key, None) for key in sorted(gone)])
+        self._tell(f"{topic}: {len(gone)} dead letters removed")
+
+    async def _what_stays(self) -> None:
+        kept = [*self._kafka.topics.flags]
+        for topic, hours in (await retention_of(self._kafka, kept)).items():
+            when = f"after {hours:.0f} hours" if hours is not None else "never by itself: its retention is unlimited"
+            self._tell(f"not reached: {topic} belongs to the platform; it drops old messages {when}")
+        self._tell("not reached: the platform's own index of listings, its logs, and files not named here")
+        self._tell("removed records leave the disks of Kafka when it compacts: min.cleanable.dirty.ratio, segment.ms")
+
+
+def forget_in_file(path: Path, traces: Traces) -> int:
+    """Drop the lines of a JSONL file, also of a gzipped one, that mention what is forgotten; return how many."""
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    part = path.with_name(path.name + ".part")
+    dropped = 0
+    try:
+        with opened(path, "rb") as lines, opened(part, "wb") as kept:
+            for line in lines:
+                if _raw_mention(line, traces):
+                    dropped += 1
+                else:
+                    kept.write(line)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", remedy="Name a file of JSON lines") from None
+    part.replace(path)
+    return dropped
+
+
+def _bank_keys(audit: QueryAudit, indices: Mapping[str, str]) -> set[str]:
+    """Return under which keys the bank may hold a query; those of whole texts and contacts hold no text."""
+    if audit.query.source in {QuerySource.WHOLE_TEXT, QuerySource.CONTACT} or audit.policy not in indices:
+        return set()
+    return {bank_key(audit.policy, indices[audit.policy], SearchKind.WORDS, audit.query.normalised)}
+
+
+def _without(suspect: Suspect, traces: Traces) -> Suspect:
+    """Return another's suspect without what it says of the forgotten: its flag, the words of its query, its id."""
+    update: dict[str, Any] = {
+        "near_duplicates": tuple(name for name in suspect.near_duplicates if name not in traces.listings)
+    }
+    if suspect.seed.listing_id in traces.listings or suspect.seed.flag_id in traces.flags:
+        update["seed"] = suspect.seed.model_copy(update={"listing_id": FORGOTTEN, "flag_id": FORGOTTEN})
+        update["query"] = suspect.query.model_copy(update={"text": FORGOTTEN, "normalised": FORGOTTEN})
+    return suspect.model_copy(update=update)
+
+
+def _flag_of(event: dict[str, Any], event_map: Mapping[str, str]) -> dict[str, Any]:
+    flag = mapped(event, event_map) if event_map else event
+    listing = flag.get("listing")
+    return {"flag_id": flag.get("flag_id"), "listing": listing.get("id") if isinstance(listing, dict) else None}
+
+
+def _parsed(value: bytes | None) -> Any:
+    try:
+        return orjson.loads(value or b"null")
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _raw_mention(value: bytes, traces: Traces) -> bool:
+    """Whether bytes mention what is forgotten: as a text of the JSON, or anywhere where they are no JSON."""
+    try:
+        return traces.mention(orjson.loads(value))
+    except orjson.JSONDecodeError:
+        return any(name.encode() in value for name in traces.sellers | traces.listings | traces.flags)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, int):
+            yield str(item)  # a platform may number its listings and sellers
+        elif isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item
