@@ -8,7 +8,9 @@ import typer
 
 from qexplorer.paths import cache_dir
 from qexplorer.stack import NEWEST, OpenSearchVersion, kafka, opensearch
+from qexplorer.stack.access import ADMIN, WORKER
 from qexplorer.stack.detached import start_detached, stop_detached
+from qexplorer.stack.opensearch import SECURED
 from qexplorer.stack.report import engine_reports, to_json
 from qexplorer.stack.state import StackState, read_state, supervisor_of
 from qexplorer.stack.supervisor import StackOptions
@@ -28,7 +30,10 @@ def up(
     *,
     with_kafka: Annotated[bool, typer.Option("--kafka/--no-kafka", help="Run Kafka.")] = True,
     with_opensearch: Annotated[bool, typer.Option("--opensearch/--no-opensearch", help="Run OpenSearch.")] = True,
-    opensearch_version: Annotated[OpenSearchVersion, typer.Option(help="OpenSearch's version.")] = NEWEST,
+    opensearch_version: Annotated[
+        OpenSearchVersion | None,
+        typer.Option(help=f"OpenSearch's version; without it {NEWEST}, or {SECURED} with users."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Keep topics and indices in this folder; without it `down` throws them away."),
@@ -41,6 +46,9 @@ def up(
         int, typer.Option(min=1, max=9, help="Kafka brokers; with three or more, topics have three replicas.")
     ] = 1,
     search_nodes: Annotated[int, typer.Option(min=1, max=8, help="OpenSearch nodes.")] = 1,
+    secured: Annotated[
+        bool, typer.Option("--secured", help="Ask for logins, by TLS; settings files with them are written.")
+    ] = False,
 ) -> None:
     """Start the engines in the background and wait until they are healthy."""
     if not with_kafka and not with_opensearch:
@@ -53,12 +61,13 @@ def up(
         options = StackOptions(
             kafka=with_kafka,
             opensearch=with_opensearch,
-            opensearch_version=opensearch_version.value,
+            opensearch_version=opensearch_version.value if opensearch_version else None,
             data=str(data.absolute()) if data else None,
             kafka_heap_mb=kafka_heap_mb,
             opensearch_heap_mb=opensearch_heap_mb,
             brokers=brokers,
             search_nodes=search_nodes,
+            secured=secured,
         )
         state = start_detached(options, cache, lambda text: typer.echo(f"… {text}", err=True))
     _print_endpoints(state)
@@ -110,3 +119,5 @@ def _print_endpoints(state: StackState) -> None:
 def _print_folders(state: StackState) -> None:
     typer.echo(f"logs: {state.logs}")
     typer.echo(f"data: {state.data}" + (" (thrown away by `down`)" if state.throwaway else ""))
+    if state.access:
+        typer.echo(f"settings with logins, for --config: {state.access}/{ADMIN}.yaml, and {WORKER}.yaml without rights")

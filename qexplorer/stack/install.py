@@ -26,11 +26,12 @@ class LockedJar:
     version: str
     classifier: str
     sha256: str
+    packaging: str = "jar"
 
     @property
     def file_name(self) -> str:
         """Return the name that Maven gives the file."""
-        return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + ".jar"
+        return "-".join(filter(None, (self.artifact, self.version, self.classifier))) + f".{self.packaging}"
 
 
 # Brings one jar into a folder of its own and returns where it lies.
@@ -47,6 +48,7 @@ def read_lock(spec: Path) -> list[LockedJar]:
             version=row["version"],
             classifier=row.get("classifier", ""),
             sha256=row["sha256"],
+            packaging=row.get("packaging", "jar"),
         )
         for row in lock["dependencies"]
     ]
@@ -122,7 +124,9 @@ def fetch_with_jgo() -> Fetch:
     def fetch(jar: LockedJar, folder: Path) -> Path:
         # A local repository of this call's own: jgo writes jars in place, unsafe beside another process.
         context = MavenContext(repo_cache=folder, remote_repos=repositories)
-        artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact(jar.classifier)
+        artifact = (
+            context.project(jar.group, jar.artifact).at_version(jar.version).artifact(jar.classifier, jar.packaging)
+        )
         for attempts_left in reversed(range(_TRIES)):
             try:
                 return Path(artifact.resolve())

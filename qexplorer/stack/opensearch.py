@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import StackError
+from qexplorer.stack.access import Access, write_private
 from qexplorer.stack.install import SPECS, installed_jars
 from qexplorer.stack.java import java_path
 from qexplorer.stack.node import Node, await_all
 from qexplorer.stack.ports import free_ports
 from qexplorer.stack.process import EngineProcess, Start, retry_when_taken
+from qexplorer.stack.security_plugin import PLUGIN, SecurityPlugin
 
 DEFAULT_HEAP_MB = 1024
 MAIN = "org.codelibs.opensearch.runner.OpenSearchRunner"
@@ -53,23 +55,43 @@ class OpenSearchVersion(StrEnum):
 
 
 NEWEST = OpenSearchVersion.V3_5
+# The one version whose security plugin is published where jars are.
+SECURED = OpenSearchVersion.V2_19
+
+
+def default_version(*, secured: bool) -> OpenSearchVersion:
+    """Return the newest version that can be run, with users or without."""
+    return SECURED if secured else NEWEST
 
 
 def start_opensearch(
-    start: Start, *, cache: Path, heap_mb: int, version: OpenSearchVersion, nodes: int = 1
+    start: Start,
+    *,
+    cache: Path,
+    heap_mb: int,
+    version: OpenSearchVersion,
+    nodes: int = 1,
+    access: Access | None = None,
 ) -> tuple[Node, ...]:
     """Start so many OpenSearch nodes as one cluster; return them once its health is known.
 
+    With `access`, which only SECURED has, clients come by TLS, log in, and may do what their roles say.
     Raises StackError with the last log lines where one does not start.
     """
     jars = installed_jars(SPECS / f"opensearch-{version}", cache=cache, on_progress=start.on_progress)
+    arguments: list[str] = []
+    security = None
+    if access:
+        security = _security(start, cache, jars, access)
+        jars = [*jars, *security.jars]
+        arguments = ["-pluginTypes", PLUGIN]
     names = ["opensearch"] if nodes == 1 else [f"opensearch-{number}" for number in range(1, nodes + 1)]
     java = [str(java_path()), f"-Xmx{heap_mb}m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"]
     java += [f"-Djava.io.tmpdir={start.data}", "-Djava.locale.providers=CLDR,SPI"]
 
     def try_once(attempt: int) -> tuple[Node, ...]:
         class_path = jars if nodes == 1 else [_runner_of_several(jars, start.data), *jars]
-        _write_settings([start.data / name for name in names])
+        _write_settings([start.data / name for name in names], security)
         # A name of this start alone, to know our server from another one on the same port.
         cluster = f"qexplorer-{uuid.uuid4().hex[:12]}"
         first = random.randint(_FIRST_BASE, _LAST_BASE - _APART * (nodes - 1)) if attempt else _FIRST_BASE
@@ -78,7 +100,8 @@ def start_opensearch(
         for number, name in enumerate(names):
             command = [*java, "-cp", ":".join(map(str, class_path)), MAIN, "-basePath", str(start.data / name)]
             command += ["-numOfNode", "1", "-clusterName", cluster, "-baseHttpPort", str(first + _APART * number)]
-            is_ready = _Readiness(cluster, nodes, start)
+            command += arguments
+            is_ready = _Readiness(cluster, nodes, start, access)
             node = Node("OpenSearch", name, command, start=start, is_ready=is_ready)
             is_ready.node = node
             made.append(node)
@@ -87,14 +110,21 @@ def start_opensearch(
     return retry_when_taken("OpenSearch", start, try_once)
 
 
-def _write_settings(folders: list[Path]) -> None:
+def _security(start: Start, cache: Path, jars: list[Path], access: Access) -> SecurityPlugin:
+    (archive,) = installed_jars(SPECS / f"opensearch-security-{SECURED}", cache=cache, on_progress=start.on_progress)
+    return SecurityPlugin(archive, jars, start.data / "opensearch-security", access)
+
+
+def _write_settings(folders: list[Path], security: SecurityPlugin | None) -> None:
     ports = free_ports(len(folders))
     hosts = json.dumps([f"127.0.0.1:{port}" for port in ports])
     for folder, port in zip(folders, ports, strict=True):
         config = folder / "node_1" / "config"
         config.mkdir(parents=True, exist_ok=True)
         discovery = _SINGLE if len(folders) == 1 else _SEVERAL.format(port=port, hosts=hosts)
-        (config / "opensearch.yml").write_text(_SETTINGS + discovery, encoding="utf-8")
+        write_private(config / "opensearch.yml", _SETTINGS + discovery + (security.settings() if security else ""))
+        if security:
+            security.write(config)
         (config / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
 
 
@@ -123,7 +153,8 @@ class _Readiness:
 
     node: Node
 
-    def __init__(self, cluster: str, nodes: int, start: Start) -> None:
+    def __init__(self, cluster: str, nodes: int, start: Start, access: Access | None) -> None:
+        self._access = access
         self._cluster = cluster
         self._nodes = nodes
         self._start = start
@@ -133,7 +164,7 @@ class _Readiness:
         port = _port(process)
         if not port:
             return False
-        address = f"http://127.0.0.1:{port}"
+        address = f"{'https' if self._access else 'http'}://127.0.0.1:{port}"
         if self.node.address:
             # Started again: it must be found where it was, and the others may be away.
             if address != self.node.address:
@@ -141,8 +172,8 @@ class _Readiness:
                     f"Another program took the port of {self.node.name}",
                     remedy=f"Free {self.node.address}, or start the whole stack again",
                 )
-            return _health(port, self._cluster) is not None
-        if not _is_ready(port, self._cluster, self._start, self._told, nodes=self._nodes):
+            return _health(port, self._cluster, self._access) is not None
+        if not _is_ready(port, self._cluster, self._start, self._told, nodes=self._nodes, access=self._access):
             return False
         self.node.address = address
         return True
@@ -154,17 +185,19 @@ def _port(process: EngineProcess) -> int | None:
     return int(found[1]) if found else None
 
 
-def _health(port: int, cluster: str) -> dict[str, Any] | None:
+def _health(port: int, cluster: str, access: Access | None) -> dict[str, Any] | None:
     """Return the health of our cluster as the node at `port` sees it; None where it is not (yet) part of it."""
-    health = get_json(port, "/_cluster/health")
+    health = get_json(port, "/_cluster/health", access=access)
     if not health or health.get("cluster_name") != cluster:
         # Another node's answer: the runner looked at the same moment as ours, and one of the two will fail.
         return None
     return health
 
 
-def _is_ready(port: int, cluster: str, start: Start, told: set[str], *, nodes: int = 1) -> bool:
-    health = _health(port, cluster)
+def _is_ready(
+    port: int, cluster: str, start: Start, told: set[str], *, nodes: int = 1, access: Access | None = None
+) -> bool:
+    health = _health(port, cluster, access)
     if not health or health.get("number_of_nodes") != nodes:
         return False
     status = str(health["status"])
@@ -174,14 +207,16 @@ def _is_ready(port: int, cluster: str, start: Start, told: set[str], *, nodes: i
     return status in {"yellow", "green"}
 
 
-def get_json(port: int, path: str, *, timeout: float = 5.0) -> dict[str, Any] | None:
+def get_json(port: int, path: str, *, timeout: float = 5.0, access: Access | None = None) -> dict[str, Any] | None:
     """Return the JSON object at `path` of the server on the loopback `port`; None where none answers.
 
     Goes past the proxy settings of the environment: the address is this machine.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    if access:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=access.tls())
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=access.http_header() if access else {})
         answer = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError):
         return None

@@ -3,8 +3,10 @@
 import contextlib
 import socket
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexplorer.stack.access import read_access
 from qexplorer.stack.opensearch import get_json
 from qexplorer.stack.state import NodeState, StackState
 
@@ -40,8 +42,9 @@ def _kafka(state: StackState, node: NodeState) -> EngineReport:
 
 def _opensearch(state: StackState, node: NodeState) -> EngineReport:
     port = int(node.address.rpartition(":")[2])
-    answer = get_json(port, "/_cluster/health") or {}
-    number = (get_json(port, "/") or {}).get("version", {}).get("number", state.opensearch_version)
+    access = read_access(Path(state.access)) if state.access else None
+    answer = get_json(port, "/_cluster/health", access=access) or {}
+    number = (get_json(port, "/", access=access) or {}).get("version", {}).get("number", state.opensearch_version)
     return _report(node, number, answer.get("status", "silent"))
 
 
@@ -85,5 +88,6 @@ def to_json(state: StackState | None, reports: list[EngineReport], *, alive: boo
         "pid": state.pid if state and alive else None,
         "logs": state.logs if state else None,
         "data": state.data if state else None,
+        "access": state.access if state else None,
         "engines": [asdict(report) for report in reports],
     }

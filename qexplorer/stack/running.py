@@ -14,10 +14,11 @@ from qexplorer.errors import StackError
 from qexplorer.paths import cache_dir
 from qexplorer.stack import kafka as kafka_engine
 from qexplorer.stack import opensearch as opensearch_engine
+from qexplorer.stack.access import Access, make_access
 from qexplorer.stack.disk import disk_errors, require_space
 from qexplorer.stack.layout import Layout, keep_layout
 from qexplorer.stack.node import Node, stop_nodes
-from qexplorer.stack.opensearch import NEWEST, OpenSearchVersion
+from qexplorer.stack.opensearch import SECURED, OpenSearchVersion
 from qexplorer.stack.process import Start
 
 Started = tuple[Node, ...]
@@ -28,7 +29,8 @@ class Endpoints:
     """Where the engines are, or None for one not run.
 
     `kafka` is "127.0.0.1:PORT" of every broker, with commas; `opensearch` is "http://127.0.0.1:PORT" of the
-    first node. `brokers` and `search_nodes` are their members, to end and start again one by one.
+    first node, or "https://…" with users. `brokers` and `search_nodes` are their members, to end and start
+    again one by one; `access` is how to log in.
     """
 
     kafka: str | None
@@ -37,6 +39,7 @@ class Endpoints:
     data: Path
     brokers: tuple[Node, ...] = ()
     search_nodes: tuple[Node, ...] = ()
+    access: Access | None = None
 
 
 def ignore_progress(_message: str) -> None:
@@ -48,49 +51,71 @@ def running(  # noqa: PLR0913 - every argument is an option with a default
     *,
     kafka: bool = True,
     opensearch: bool = True,
-    opensearch_version: OpenSearchVersion = NEWEST,
+    opensearch_version: OpenSearchVersion | None = None,
     data: Path | None = None,
     on_progress: Callable[[str], None] = ignore_progress,
     kafka_heap_mb: int = kafka_engine.DEFAULT_HEAP_MB,
     opensearch_heap_mb: int = opensearch_engine.DEFAULT_HEAP_MB,
     kafka_nodes: int = 1,
     opensearch_nodes: int = 1,
+    secured: bool = False,
 ) -> Iterator[Endpoints]:
     """Start the engines side by side, yield their endpoints, and end them with the block or the process.
 
-    `data` keeps topics and indices between runs; without it they go to a temporary folder, thrown away at
-    the end. Raises StackError where an engine cannot be installed or started, and keeps its log then;
-    StorageError where the disk is full or the folder cannot be written.
+    With `secured`, clients come by TLS and log in: see Endpoints.access. `opensearch_version` is NEWEST unless
+    given, and SECURED with users. `data` keeps topics and indices between runs; without it they go to a
+    temporary folder, thrown away at the end. Raises StackError where an engine cannot be installed or started,
+    and keeps its log then; StorageError where the disk is full or the folder cannot be written.
     """
-    cache = cache_dir()
-    starts: dict[str, Callable[[Start], Started]] = {}
-    if kafka:
-        starts["kafka"] = partial(kafka_engine.start_kafka, cache=cache, heap_mb=kafka_heap_mb, nodes=kafka_nodes)
-    if opensearch:
-        starts["opensearch"] = partial(
-            opensearch_engine.start_opensearch,
-            cache=cache,
-            heap_mb=opensearch_heap_mb,
-            version=opensearch_version,
-            nodes=opensearch_nodes,
-        )
-    layout = Layout(brokers=kafka_nodes if kafka else 0, search_nodes=opensearch_nodes if opensearch else 0)
+    version = _version(opensearch_version, secured=secured and opensearch)
+    layout = Layout(
+        brokers=kafka_nodes if kafka else 0, search_nodes=opensearch_nodes if opensearch else 0, secured=secured
+    )
     with _data_folder(data) as folder:
         with disk_errors(folder):
             keep_layout(folder, layout)
+            access = make_access(folder / "access") if secured else None
+        cache = cache_dir()
+        starts: dict[str, Callable[[Start], Started]] = {}
+        if kafka:
+            starts["kafka"] = partial(
+                kafka_engine.start_kafka, cache=cache, heap_mb=kafka_heap_mb, nodes=kafka_nodes, access=access
+            )
+        if opensearch:
+            starts["opensearch"] = partial(
+                opensearch_engine.start_opensearch,
+                cache=cache,
+                heap_mb=opensearch_heap_mb,
+                version=version,
+                nodes=opensearch_nodes,
+                access=access,
+            )
         started = _start_all(starts, folder, on_progress)
         brokers, search_nodes = started.get("kafka", ()), started.get("opensearch", ())
         try:
-            yield Endpoints(
+            endpoints = Endpoints(
                 kafka=",".join(broker.address for broker in brokers) or None,
                 opensearch=search_nodes[0].address if search_nodes else None,
                 logs=folder / "logs",
                 data=folder,
                 brokers=brokers,
                 search_nodes=search_nodes,
+                access=access,
             )
+            if access:
+                access.write_settings(endpoints.kafka, endpoints.opensearch)
+            yield endpoints
         finally:
             stop_nodes([*brokers, *search_nodes])
+
+
+def _version(asked: OpenSearchVersion | None, *, secured: bool) -> OpenSearchVersion:
+    if secured and asked not in {None, SECURED}:
+        raise StackError(
+            f"OpenSearch {asked} cannot be run with users here: its security plugin is not published as a jar",
+            remedy=f"Use OpenSearch {SECURED}, or no users",
+        )
+    return asked or opensearch_engine.default_version(secured=secured)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class StackState:
     data: str
     throwaway: bool  # whether `data` goes with the stack
     nodes: tuple[NodeState, ...] = ()
+    access: str | None = None  # the folder of the settings files with the logins, where they are asked for
 
 
 def state_folder(cache: Path) -> Path:

@@ -20,7 +20,7 @@ from qexplorer.errors import QExplorerError, StackError
 from qexplorer.paths import cache_dir
 from qexplorer.stack import kafka
 from qexplorer.stack.node import Node
-from qexplorer.stack.opensearch import OpenSearchVersion
+from qexplorer.stack.opensearch import OpenSearchVersion, default_version
 from qexplorer.stack.running import Endpoints, running
 from qexplorer.stack.state import (
     NodeState,
@@ -39,12 +39,13 @@ class StackOptions:
 
     kafka: bool
     opensearch: bool
-    opensearch_version: str
+    opensearch_version: str | None  # None: the newest that can be run
     data: str | None
     kafka_heap_mb: int
     opensearch_heap_mb: int
     brokers: int = 1
     search_nodes: int = 1
+    secured: bool = False
 
     def to_json(self) -> str:
         """Return the supervisor's command line argument."""
@@ -76,13 +77,14 @@ def _serve(options: StackOptions, cache: Path) -> None:
     with running(
         kafka=options.kafka,
         opensearch=options.opensearch,
-        opensearch_version=OpenSearchVersion(options.opensearch_version),
+        opensearch_version=OpenSearchVersion(options.opensearch_version) if options.opensearch_version else None,
         data=Path(options.data) if options.data else None,
         on_progress=lambda text: _tell({"progress": text}),
         kafka_heap_mb=options.kafka_heap_mb,
         opensearch_heap_mb=options.opensearch_heap_mb,
         kafka_nodes=options.brokers,
         opensearch_nodes=options.search_nodes,
+        secured=options.secured,
     ) as endpoints:
         state = _state(options, endpoints)
         try:
@@ -106,11 +108,12 @@ def _state(options: StackOptions, endpoints: Endpoints) -> StackState:
         kafka=endpoints.kafka,
         opensearch=endpoints.opensearch,
         kafka_version=kafka.version(),
-        opensearch_version=options.opensearch_version,
+        opensearch_version=options.opensearch_version or default_version(secured=options.secured),
         logs=str(endpoints.logs),
         data=str(endpoints.data),
         throwaway=options.data is None,
         nodes=(*_nodes("Kafka", endpoints.brokers), *_nodes("OpenSearch", endpoints.search_nodes)),
+        access=str(endpoints.access.folder) if endpoints.access else None,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from qexplorer.cli.stack import NOTHING_RUNS, UNHEALTHY
 from qexplorer.paths import cache_dir
+from qexplorer.stack.access import read_access
 
 ROOT = Path(__file__).parents[3]
 COMMAND = "from qexplorer.cli.stack import app; app()"
@@ -125,3 +126,22 @@ def test_each_broker_is_shown(cli: Cli) -> None:
     psutil.Process(engines[1]["pid"]).kill()
     status = cli.status(code=UNHEALTHY)["engines"]
     assert [engine["health"] for engine in status] == ["up", "gone", "up"]
+
+
+@pytest.mark.engines
+def test_a_secured_stack_shows_where_its_logins_are_and_never_the_logins(cli: Cli) -> None:
+    """Health is seen through TLS and a login; no password is in what the commands print."""
+    shown = cli("up", "--secured", "--no-kafka")
+    status = cli.status()
+    assert [engine["health"] for engine in status["engines"]] == ["green"]
+    assert status["engines"][0]["version"].startswith("2.19")
+    access = read_access(Path(status["access"]))
+    assert str(access.settings_file("admin")) in shown
+    shown += json.dumps(status) + cli("status") + cli("up")
+    assert not [word for word in access.passwords().values() if word.get_secret_value() in shown]
+
+
+def test_users_need_a_version_that_has_them(cli: Cli) -> None:
+    """OpenSearch 3.5 cannot be run with users, and the error says which version can."""
+    cli("up", "--secured", "--no-kafka", "--opensearch-version", "3.5", code=1)
+    cli.status(code=NOTHING_RUNS)
