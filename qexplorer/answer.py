@@ -71,7 +71,10 @@ def make_answer(seed: Seed, reply: Reply | None, judged: Judged | None, stamp: S
     return Answer(
         seed=seed,
         suspects=tuple(suspect for _, suspect in pairs),
-        claims=tuple(Claim(owner=seed.flag.flag_id, item=item, suspect=suspect.to_bytes()) for item, suspect in pairs),
+        claims=tuple(
+            Claim(owner=seed.flag.flag_id, item=item, suspect=suspect.to_bytes(), score=suspect.triage_score or 0.0)
+            for item, suspect in pairs
+        ),
         audits=tuple(audits),
         result=_result(seed, reply, judged, stamp, outcome=outcome, reason="" if pairs else _why_empty(judged)),
         bank=tuple(

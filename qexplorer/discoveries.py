@@ -4,7 +4,9 @@ States of an item, kept under its review key:
 
     (new) ──claim──▶ pending ──published──▶ published ──retract──▶ retracted ──claim──▶ pending …
       └────flagged───▶ flagged ◀──flagged──────┘
+    pending ──hold──▶ held ──free──▶ published
 
+A held item waits for the hour's cap of its policy.
 The owner of a pending item is the flag that claimed it. A worker that dies between claim and publication
 leaves a pending item: its own retry publishes it again, and anyone else may once `claim_timeout` has passed.
 """
@@ -87,11 +89,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a flag wants to publish: the item, and the suspect record as it will be sent."""
+    """What a flag wants to publish: the item, the suspect record as it will be sent, and how likely it is wanted."""
 
     owner: str
     item: Item
     suspect: bytes
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +226,41 @@ class Discoveries:
         if documents:
             await self._store.write(self._index, documents, WriteMode.REPLACE)
 
+    async def hold(self, claims: Sequence[Claim], now: datetime) -> None:
+        """Keep claimed items for later, with their records."""
+        documents = [
+            Document(
+                id=claim.item.review_key,
+                source={**_pending(claim, now), "state": State.HELD.value, "score": claim.score},
+            )
+            for claim in claims
+        ]
+        if documents:
+            await self._store.write(self._index, documents, WriteMode.REPLACE)
+
+    async def held(self) -> dict[str, list[str]]:
+        """Return the review keys of held items by policy, the most likely first."""
+        found = await self._store.find(self._index, "state", [State.HELD.value], FOUND_AT_ONCE)
+        by_policy: dict[str, list[str]] = {}
+        for document in sorted(found, key=lambda each: -float(each.source.get("score", 0.0))):
+            by_policy.setdefault(document.source["policy"], []).append(document.id)
+        return by_policy
+
+    async def held_records(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the records of those that are still held, by review key."""
+        documents = await self._store.get(self._index, keys)
+        return {
+            key: document.source["suspect"].encode()
+            for key, document in documents.items()
+            if document.source["state"] == State.HELD
+        }
+
+    async def published_since(self, policy: str, since: datetime) -> int:
+        """Return how many items of a policy were published from then on; those of the last second may be missing."""
+        return await self._store.count_since(self._index, {"policy": policy, "state": State.PUBLISHED.value}, since)
+
     async def resumed(self, keys: Sequence[str], now: datetime) -> None:
-        """Mark items as published whose claims an earlier attempt had made."""
+        """Mark items as published that were claimed or held before."""
         held = await self._store.get(self._index, keys)
         documents = [
             Document(
@@ -238,7 +274,7 @@ class Discoveries:
                 primary_term=document.primary_term,
             )
             for key, document in held.items()
-            if document.source["state"] == State.PENDING
+            if document.source["state"] in {State.PENDING, State.HELD}
         ]
         if documents:
             await self._store.write(self._index, documents, WriteMode.REPLACE)
@@ -254,7 +290,7 @@ class Discoveries:
                 primary_term=document.primary_term,
             )
             for key, document in held.items()
-            if document.source["state"] in {State.PUBLISHED, State.PENDING}
+            if document.source["state"] in {State.PUBLISHED, State.PENDING, State.HELD}
         ]
         if documents:
             lost = await self._store.write(self._index, documents, WriteMode.REPLACE)

@@ -24,7 +24,8 @@ class Policy(Section):
     `kinds` are the kinds of flags it takes (`drugs/*` takes all below drugs); `candidates` is how many
     replies are sampled beside the greedy one; the prompt `auto` is that
     which the adapter was trained with, else the default one; `triage_threshold` is the least probability with which an
-    item is shown; `cap_per_seed` bounds how many suspects one flag may publish; a flag older than
+    item is shown; `cap_per_seed` bounds how many suspects one flag may publish, `cap_per_hour` how many the whole fleet
+    may publish for the policy in an hour: what is above it waits, and the best of it comes first; a flag older than
     `max_flag_age` is not explored; `text_may_leave` allows an engine on another machine; `priority` 1 is
     the most urgent.
     """
@@ -41,6 +42,7 @@ class Policy(Section):
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     triage_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     cap_per_seed: Annotated[int, Field(gt=0)] = 20
+    cap_per_hour: Annotated[int, Field(gt=0)] | None = None
     max_flag_age: timedelta = timedelta(days=30)
     text_may_leave: bool = False
 

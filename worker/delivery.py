@@ -1,17 +1,21 @@
 """The two writes of a suspect, and the order in which an answer is delivered.
 
 claim in `discoveries` → publish to `suspect-items` → mark published → audit and result → bank, and the flag's mark.
+What is above the hour's cap of its policy is held in `discoveries` instead of published, and comes later (`Caps`).
 A crash between any two steps leaves a pending claim that the flag's own retry publishes again; nothing is banked before
 it is delivered, and a flag that is read again behind its last mark is only acknowledged.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from qexplorer.answer import Answer
 from qexplorer.bank import QueryBank
 from qexplorer.clock import Clock
-from qexplorer.discoveries import Discoveries
+from qexplorer.discoveries import Claim, Discoveries
+from qexplorer.policies import Policy
 from qexplorer.settings import Topics
 from qexplorer.steps import Seed
 from schemas import FlagOutcome, FlagResult, Suspect
@@ -31,6 +35,7 @@ class Delivery:
         clock: Clock,
         claim_timeout_s: float,
     ) -> None:
+        self._caps = Caps(discoveries, clock)
         self._publisher = publisher
         self._discoveries = discoveries
         self._bank = bank
@@ -69,12 +74,16 @@ class Delivery:
         granted = await self._discoveries.claim(list(claims.values()), self._clock.now(), self._claim_timeout_s)
         mine = [[claim for claim in answer.claims if claim.item.review_key in granted] for answer in answers]
         # A suspect is sent as its claim holds it, so that a retry after a crash sends the same bytes.
-        sent = [claims[key] for key in dict.fromkeys(claim.item.review_key for row in mine for claim in row)]
+        ready = [claims[key] for key in dict.fromkeys(claim.item.review_key for row in mine for claim in row)]
+        held = await self._caps.over(ready, {a.seed.policy.id: a.seed.policy.cap_per_hour for a in answers})
+        await self._discoveries.hold([claim for claim in ready if claim.item.review_key in held], self._clock.now())
+        sent = [claim for claim in ready if claim.item.review_key not in held]
         if sent:
             await self._publisher.publish([self._record(claim.item.review_key, claim.suspect) for claim in sent])
             await self._discoveries.published(sent, self._clock.now())
+            self._caps.note(sent)
         results = [
-            _counted(answer.result, len(row) + resumed.get(answer.seed.flag.flag_id, 0))
+            _counted(answer.result, row, held, resumed.get(answer.seed.flag.flag_id, 0))
             for answer, row in zip(answers, mine, strict=True)
         ]
         records = [
@@ -93,17 +102,80 @@ class Delivery:
         )
         return results
 
+    async def free(self, policies: Sequence[Policy]) -> dict[str, int]:
+        """Publish held suspects as far as the caps allow now, the best first; return how many are left by policy.
+
+        Two workers that do it at the same moment send a suspect twice under the same key.
+        """
+        left: dict[str, int] = {}
+        caps = {policy.id: policy.cap_per_hour for policy in policies}
+        for policy, keys in (await self._discoveries.held()).items():
+            # A policy that is gone has no cap any more.
+            room = await self._caps.room(policy, caps.get(policy))
+            records = await self._discoveries.held_records(keys[:room])
+            if records:
+                await self._publisher.publish([self._record(key, record) for key, record in records.items()])
+                await self._discoveries.resumed(list(records), self._clock.now())
+                self._caps.count(policy, len(records))
+            left[policy] = len(keys) - len(records)
+        return left
+
     def _record(self, key: str, suspect: bytes) -> Record:
         return Record(self._topics.suspects, key.encode(), suspect, (("type", b"Suspect"),))
 
 
-def _counted(result: FlagResult, suspects: int) -> FlagResult:
+class Caps:
+    """How many suspects a policy may still publish in this hour.
+
+    The memory of the fleet says so, but does not show this worker's last moments yet: the greater count holds.
+    """
+
+    def __init__(self, discoveries: Discoveries, clock: Clock) -> None:
+        self._discoveries = discoveries
+        self._clock = clock
+        self._mine: dict[str, deque[tuple[datetime, int]]] = {}
+
+    async def room(self, policy: str, cap: int | None) -> int | None:
+        """Return how many more may be published; None for any number."""
+        if cap is None:
+            return None
+        since = self._clock.now() - timedelta(hours=1)
+        mine = self._mine.setdefault(policy, deque())
+        while mine and mine[0][0] < since:
+            mine.popleft()
+        done = max(await self._discoveries.published_since(policy, since), sum(count for _, count in mine))
+        return max(0, cap - done)
+
+    async def over(self, claims: Sequence[Claim], caps: Mapping[str, int | None]) -> set[str]:
+        """Return the review keys for which there is no room, the least likely ones."""
+        over: set[str] = set()
+        for policy, cap in caps.items():
+            if cap is not None:
+                ranked = sorted((c for c in claims if c.item.policy == policy), key=lambda claim: -claim.score)
+                over |= {claim.item.review_key for claim in ranked[await self.room(policy, cap) :]}
+        return over
+
+    def note(self, claims: Sequence[Claim]) -> None:
+        """Count what was published."""
+        for policy, count in Counter(claim.item.policy for claim in claims).items():
+            self.count(policy, count)
+
+    def count(self, policy: str, published: int) -> None:
+        """Count what was published for a policy."""
+        self._mine.setdefault(policy, deque()).append((self._clock.now(), published))
+
+
+def _counted(result: FlagResult, claims: Sequence[Claim], held: Container[str], resumed: int) -> FlagResult:
     """Return the result with what was really published: another replica may have been first with some."""
+    waiting = sum(claim.item.review_key in held for claim in claims)
+    suspects = len(claims) - waiting + resumed
     if suspects == result.suspects:
         return result
     outcome, reason = result.outcome, result.reason
-    if suspects and outcome is FlagOutcome.EMPTY:
+    if waiting:
+        outcome, reason = FlagOutcome.SUSPECTS, f"{waiting} wait for the hour's cap of the policy"
+    elif suspects and outcome is FlagOutcome.EMPTY:
         outcome, reason = FlagOutcome.SUSPECTS, ""
     elif not suspects and outcome is FlagOutcome.SUSPECTS:
         outcome, reason = FlagOutcome.EMPTY, "all its finds were published by others"
-    return result.model_copy(update={"suspects": suspects, "outcome": outcome, "reason": reason})
+    return result.model_copy(update={"suspects": suspects, "held": waiting, "outcome": outcome, "reason": reason})

@@ -254,6 +254,12 @@ class Handler:
         for result in results:
             _say(result)
 
+    async def free(self) -> None:
+        """Publish held suspects as far as the caps of the hour allow."""
+        left = await self._persist("held", lambda: self._delivery.free(self._release.policies.policies))
+        for policy in self._release.policies.policies:
+            self._metrics.held.labels(policy.id).set(left.get(policy.id, 0))
+
     # Patience
 
     async def _persist(self, stage: str, step: Callable[[], Awaitable[T]]) -> T:

@@ -33,6 +33,8 @@ from worker.wiring import Memory, checked, dry_run_suffix, explorers, inference_
 
 log = structlog.get_logger()
 
+FREE_EVERY_S = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -181,6 +183,7 @@ async def _consume(parts: Parts) -> int:
             _watch(app, joined, parts),
             parts.control.follow(),
             parts.follower.follow(),
+            _free_held(app, joined, parts),
         )
     ]
     try:
@@ -218,6 +221,16 @@ def _report(parts: Parts, pipeline: Pipeline, app: Any) -> dict[str, Any]:
 
 def _named(places: Any) -> list[str]:
     return sorted(f"{place.topic}/{place.partition}" for place in places)
+
+
+async def _free_held(app: Any, joined: asyncio.Event, parts: Parts) -> None:
+    """Publish what waited for a cap, by one worker of the fleet: the one that has the first partition."""
+    first = parts.settings.kafka.topics.flags[0]
+    while True:
+        await asyncio.sleep(FREE_EVERY_S)
+        mine = app.consumer.assignment() if joined.is_set() and parts.orders.running.is_set() else ()
+        if any(place.topic == first and place.partition == 0 for place in mine):
+            await parts.handler.free()
 
 
 async def _watch(app: Any, joined: asyncio.Event, parts: Parts) -> None:

@@ -124,3 +124,6 @@ class DocumentStore(Protocol):
 
     async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
         """Return documents with any of the values in a keyword field; the last second may be missing."""
+
+    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+        """Return how many documents have these values and an `at` from then on; the last second may be missing."""

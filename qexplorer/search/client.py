@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -171,6 +172,13 @@ class OpenSearchClient:
         if problem is not None:
             raise SearchUnavailableError(f"{index} cannot be searched: {problem[1]}")
         return [_document(hit) for hit in answer["hits"]["hits"]]
+
+    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+        """Return how many documents have these values and an `at` from then on."""
+        filters: list[dict[str, Any]] = [{"term": {name: value}} for name, value in matching.items()]
+        filters.append({"range": {"at": {"gte": since.isoformat()}}})
+        answer = await self.request("POST", f"/{index}/_count", {"query": {"bool": {"filter": filters}}})
+        return int(answer["count"])
 
     async def delete(self, index: str, ids: Sequence[str]) -> int:
         """Delete documents by id, also from several indices (`name*`); return how many there were."""

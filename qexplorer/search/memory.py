@@ -1,6 +1,7 @@
 """Documents of ours in memory: for runs that keep nothing, and for tests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
@@ -41,6 +42,14 @@ class MemoryStore:
         wanted = set(values)
         found = [doc for doc in self._index(index).values() if wanted & set(_values(doc.source.get(field_name)))]
         return found[:size]
+
+    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+        """Return how many documents have these values and an `at` from then on."""
+        return sum(
+            all(doc.source.get(name) == value for name, value in matching.items())
+            and datetime.fromisoformat(doc.source["at"]) >= since
+            for doc in self._index(index).values()
+        )
 
     def _index(self, index: str) -> dict[str, Document]:
         if self.down:

@@ -37,6 +37,9 @@ class Place(Protocol):
     index: str
     documents: str
 
+    async def refresh(self) -> None:
+        """Let what was written be found."""
+
 
 class MemoryPlace:
     """Everything in memory."""
@@ -46,6 +49,9 @@ class MemoryPlace:
         hashes = {row.id: [contact_hash(contact, KEY) for contact in contacts(row.text)] for row in LISTINGS}
         self.searcher: Searcher = MemorySearcher(listings={self.index: LISTINGS}, contacts=hashes)
         self.store: DocumentStore = MemoryStore()
+
+    async def refresh(self) -> None:
+        """Do nothing: memory shows at once what was written."""
 
 
 class RealPlace:
@@ -57,6 +63,10 @@ class RealPlace:
         self.searcher: Searcher = client
         self.store: DocumentStore = client
         self._client = client
+
+    async def refresh(self) -> None:
+        """Let what was written be found."""
+        await self._client.request("POST", f"/{self.documents}/_refresh")
 
     async def fill(self) -> None:
         """Make and fill the indices."""
@@ -202,3 +212,19 @@ async def test_nothing_asked_is_nothing_done(place: Place) -> None:
     assert await place.searcher.search([]) == []
     assert await place.store.get(place.documents, []) == {}
     assert await place.store.find(place.documents, "bands", [], 10) == []
+
+
+async def test_documents_are_counted_by_value_and_time(place: Place) -> None:
+    """Both values must be there, and the time must not be before."""
+    rows = {"a": ("drugs", 0), "b": ("drugs", 2), "c": ("weapons", 0)}
+    documents = [
+        Document(id=name, source={"policy": policy, "state": "published", "at": (NOW - timedelta(hours=h)).isoformat()})
+        for name, (policy, h) in rows.items()
+    ]
+    await place.store.write(place.documents, documents, WriteMode.REPLACE)
+    await place.refresh()
+    count = place.store.count_since
+    matching = {"policy": "drugs", "state": "published"}
+    assert await count(place.documents, matching, NOW - timedelta(hours=1)) == 1
+    assert await count(place.documents, matching, NOW - timedelta(hours=3)) == 2
+    assert await count(place.documents, {"policy": "drugs", "state": "held"}, NOW - timedelta(hours=3)) == 0

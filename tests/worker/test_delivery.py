@@ -1,5 +1,6 @@
 """The two writes of a suspect: a crash between any two steps loses nothing and shows nothing twice."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +16,8 @@ from qexplorer.llm.engine import EngineVersion, Generation, Reply
 from qexplorer.policies import Policy
 from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import ExploreSettings, SearchSettings, Topics
-from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
+from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
+from qexplorer.triage import Triage
 from schemas import FlagResult, Suspect
 from worker.delivery import Delivery
 
@@ -64,8 +66,18 @@ class MortalPublisher(RecordingPublisher):
 class Worker:
     """What a worker process has in memory; store and topic outlive it."""
 
-    def __init__(self, store: MemoryStore, publisher: RecordingPublisher, clock: ManualClock, said: str) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        publisher: RecordingPublisher,
+        clock: ManualClock,
+        said: str,
+        *,
+        policy: Policy = POLICY,
+        triage: Triage | None = None,
+    ) -> None:
         self.clock = clock
+        self.policy = policy
         discoveries, bank = Discoveries(store, "discoveries"), QueryBank(store, "bank")
         searcher = MemorySearcher(
             listings={"listings": [a_listing("b2", "plug gummies sauce"), a_listing("c3", "zaza lean plug")]}
@@ -78,13 +90,14 @@ class Worker:
             search=SearchSettings(),
             bank=bank,
             discoveries=discoveries,
+            triage=triage,
         )
         self.delivery = Delivery(publisher, discoveries, bank, topics=Topics(), clock=clock, claim_timeout_s=600)
         self.reply = Reply(generations=(Generation(text=said, source="greedy"),))
 
     async def run(self, flag: str) -> list[FlagResult]:
         """Take one flag all the way."""
-        seeds = await self.explorer.seeds([(a_flag(flag, "x"), POLICY, None)], Run(run_id="r"))
+        seeds = await self.explorer.seeds([(a_flag(flag, "x"), self.policy, None)], Run(run_id="r"))
         resumed = await self.delivery.resume(seeds)
         answers: list[Answer] = await self.explorer.explore(
             seeds, [self.reply], [EngineVersion(model="m")], Run(run_id="r")
@@ -175,3 +188,59 @@ async def test_nothing_is_banked_when_the_audit_is_not_delivered() -> None:
     with pytest.raises(BrokerUnavailableError):
         await worker.run("a1")
     assert "bank" not in store._documents or not store._documents["bank"]
+
+
+def listings_of(publisher: RecordingPublisher) -> list[str]:
+    return [Suspect.from_bytes(record.value).listing_id for record in publisher.on("suspect-items")]
+
+
+class Likely(WordTriage):
+    """All are likely, those with a wanted word more so."""
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        """Return 0.95 for a text with a wanted word, else 0.8."""
+        return [0.95 if score > 0.5 else 0.8 for score in WordTriage.score(self, texts)]
+
+
+async def test_what_is_above_the_cap_of_the_hour_waits_and_the_best_comes_first() -> None:
+    """The likely one is published, the other is held, not lost: an hour later it comes, once."""
+    store, publisher, clock = MemoryStore(), RecordingPublisher(), ManualClock()
+    policy = POLICY.model_copy(update={"cap_per_hour": 1, "triage_threshold": 0.0})
+    triage = Likely(wanted=frozenset({"lean"}))
+    worker = Worker(store, publisher, clock, "plug", policy=policy, triage=triage)
+    (result,) = await worker.run("a1")
+    assert listings_of(publisher) == ["c3"]
+    assert (result.suspects, result.held) == (1, 1)
+    assert await worker.delivery.free([policy]) == {"drugs": 1}
+    clock.advance(3590)
+    assert await worker.delivery.free([policy]) == {"drugs": 1}
+    # Another worker has only the memory of the fleet to go by.
+    other = Worker(store, publisher, clock, "plug", policy=policy, triage=triage)
+    assert await other.delivery.free([policy]) == {"drugs": 1}
+    clock.advance(20)
+    assert await other.delivery.free([policy]) == {"drugs": 0}
+    assert await worker.delivery.free([policy]) == {}
+    assert listings_of(publisher) == ["c3", "b2"]
+
+
+async def test_held_items_are_known_and_come_at_once_when_the_cap_is_lifted() -> None:
+    """Another flag does not find them again; without a cap nothing waits."""
+    store, publisher, clock = MemoryStore(), RecordingPublisher(), ManualClock()
+    policy = POLICY.model_copy(update={"cap_per_hour": 1, "triage_threshold": 0.0})
+    worker = Worker(store, publisher, clock, "plug", policy=policy)
+    await worker.run("a1")
+    (again,) = await Worker(store, publisher, clock, "plug", policy=policy).run("z9")
+    assert (again.suspects, again.held) == (0, 0)
+    assert await worker.delivery.free([POLICY]) == {"drugs": 0}
+    assert sorted(listings_of(publisher)) == ["b2", "c3"]
+
+
+async def test_a_worker_that_dies_while_it_holds_loses_nothing() -> None:
+    """Killed between claim and hold, its retry publishes what it had claimed."""
+    store, publisher, clock = MortalStore(), RecordingPublisher(), ManualClock()
+    policy = POLICY.model_copy(update={"cap_per_hour": 1, "triage_threshold": 0.0})
+    store.die_before = 3
+    with pytest.raises(KilledError):
+        await Worker(store, publisher, clock, "plug", policy=policy).run("a1")
+    await Worker(store, publisher, clock, "plug", policy=policy).run("a1")
+    assert sorted(listings_of(publisher)) == ["b2", "c3"]
