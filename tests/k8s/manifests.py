@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "vllm")
-KUSTOMIZATIONS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
+KUSTOMIZATIONS = sorted(p.parent for p in K8S.rglob("kustomization.yaml") if p.parent.name != "access")
 # Read by the worker or by Grafana, not by Kubernetes.
 OTHER_FILES = {"settings.yaml", "policies.yaml", "kustomization.yaml"}
 
