@@ -193,7 +193,7 @@ def test_the_limit_is_that_of_partitions_and_search_budget(overlay: str) -> None
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_table_of_the_documents_is_that_of_the_files(overlay: str) -> None:
-    """docs/scaling.md names the searches of one worker, the budget and the limit as they are, and multiplies rightly."""
+    """docs/scaling.md names the searches of a worker, the budget and the limit as they are, and multiplies rightly."""
     text = (K8S.parent / "docs/scaling.md").read_text("utf-8").replace(",", "")
     (row,) = [line for line in text.splitlines() if line.startswith(f"| {overlay} |")]
     cells = [float(cell.split()[0]) for cell in row.split("|")[2:7]]
