@@ -8,7 +8,7 @@ import typer
 
 from qexplorer.cli.run import run as run_app
 from qexplorer.logs import configure_logs
-from worker.commands import dlq_app, forget, suspects_app
+from worker.commands import dlq_app, forget, replay, suspects_app
 from worker.options import Brokers, Config, Search, settings_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -16,6 +16,7 @@ WHY = "Why; it is shown by status and in the logs."
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(suspects_app, name="suspects")
 app.command()(forget)
+app.command()(replay)
 
 
 @app.command()

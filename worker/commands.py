@@ -176,6 +176,59 @@ def forget(
         typer.echo(f"{path}: {forget_in_file(path, traces)} lines removed")
 
 
+def replay(
+    run: Annotated[str, typer.Option(help="Name of the run; the same name goes on where it stopped.")],
+    out: Annotated[str, typer.Option(help="A file of JSON lines, or topic:NAME.")],
+    start: Annotated[str, typer.Option("--from", help="From this offset or time; all that is there without it.")] = "",
+    end: Annotated[str, typer.Option("--to", help="To before this offset or time; what is there now without it.")] = "",
+    model: Annotated[str, typer.Option(help="Model of the default engine: a path, a hub id, `packaged`.")] = "",
+    adapter: Annotated[str | None, typer.Option(help="Its adapter: a folder, `packaged`, or nothing.")] = None,
+    prompt: Annotated[str, typer.Option(help="Prompt of the policies that name none.")] = "",
+    triage: Annotated[Path | None, typer.Option(help="Triage artefact.")] = None,
+    index: Annotated[str, typer.Option(help="Search this index or alias instead of the policies'.")] = "",
+    rate: Annotated[float, typer.Option(min=0, help="At most so many flags a second in this process.")] = 0.0,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Compare with the file of another run; may be repeated.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Labels for that: JSON lines with id and toxic, or verdicts.")
+    ] = None,
+    config: Config = None,
+    kafka: Brokers = None,
+    opensearch: Search = None,
+) -> None:
+    """Take a part of the flags through the worker again, beside production and without touching it."""
+    from worker.reading import Place
+    from worker.replay import Replay, run_replay
+
+    settings = settings_of(config, kafka, opensearch)
+    engine = {name: value for name, value in (("model", model or None), ("adapter", adapter)) if value is not None}
+    engines = {**settings.engines, "default": settings.engines["default"].model_copy(update=engine)}
+    settings = settings.model_copy(update={"engines": engines, **({"triage": triage} if triage else {})})
+    if engine:
+        # What is named here takes the place of the registry's current version.
+        settings = settings.model_copy(update={"models": None})
+    if compare and out.startswith("topic:"):
+        raise typer.BadParameter("--compare reads files: give a file as --out")
+    plan = Replay(
+        run=run,
+        out=out,
+        start=Place.parse(start) if start else None,
+        end=Place.parse(end) if end else None,
+        index=index,
+        prompt=prompt,
+        rate=rate,
+    )
+    done = asyncio.run(run_replay(settings, plan, lambda line: typer.echo(line, err=True)))
+    rate_of = done.flags / done.seconds if done.seconds else 0.0
+    typer.echo(f"{run}: {done.flags} flags in {done.seconds:.0f} s ({rate_of:.1f}/s), {done.dead_letters} set aside")
+    if compare:
+        from worker.runs import compare_runs
+
+        for line in compare_runs([Path(out), *compare], truth):
+            typer.echo(line)
+
+
 @asynccontextmanager
 async def _ends(settings: Settings) -> AsyncIterator[tuple["KafkaPublisher", "OpenSearchClient"]]:
     from qexplorer.search.client import OpenSearchClient

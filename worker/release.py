@@ -54,8 +54,10 @@ class Release:
 class Releases:
     """Reads the policies file and the registry's current version, and tells when one of them has changed."""
 
-    def __init__(self, settings: Settings, explorers: Explorers) -> None:
+    def __init__(self, settings: Settings, explorers: Explorers, prompt: str = "") -> None:
+        """Watch the files that the settings name; `prompt` takes the place of the current version's."""
         self._settings = settings
+        self._prompt = prompt
         self._explorers = explorers
         self._read: tuple[bytes, bytes] | None = None
         self._seen = self._contents()
@@ -84,7 +86,7 @@ class Releases:
                 adapter = str(registry.path(version, version.adapter)) if version.adapter else ""
                 engines[ENGINE] = engines[ENGINE].model_copy(update={"model": version.model, "adapter": adapter})
                 triage = registry.path(version, version.triage) if version.triage else triage
-        policies = _prompted(load_policies(settings.policies), prompt).for_engines(engines)
+        policies = _prompted(load_policies(settings.policies), self._prompt or prompt).for_engines(engines)
         opened = open_triage(triage)
         return Release(
             name=name,

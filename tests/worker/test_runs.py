@@ -1,0 +1,93 @@
+"""Runs of a replay side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from qexplorer.errors import BadInputError
+from qexplorer.evaluation.results import read_results
+from qexplorer.testing import START, a_flag
+from schemas import FlagOutcome, FlagResult, Query, QuerySource, SeedFlag, Suspect
+from worker.runs import RunRecords, compare_runs
+
+QUERY = Query(id="q", text="lean", normalised="lean", source=QuerySource.GREEDY)
+
+
+def write(path: Path, found: Mapping[str, Sequence[tuple[str, float]]]) -> Path:
+    """Write a run in which each flag has found these listings with these scores."""
+    lines: list[dict[str, Any]] = []
+    for flag, listings in found.items():
+        seed = SeedFlag.of(a_flag(flag))
+        for listing, score in listings:
+            suspect = Suspect(
+                review_key=f"key-{listing}",
+                seed=seed,
+                listing_id=listing,
+                listing_version="1",
+                index="listings",
+                query=QUERY,
+                dsl_hash="d",
+                rank=1,
+                triage_score=score,
+                found_at=START,
+            )
+            lines.append({"type": "Suspect", "key": suspect.review_key, "record": orjson.loads(suspect.to_bytes())})
+        outcome = FlagOutcome.SUSPECTS if listings else FlagOutcome.EMPTY
+        result = FlagResult(
+            result_id=flag, flag_id=seed.flag_id, policy="drugs", outcome=outcome, searches=3, hits=9, at=START
+        )
+        lines.append({"type": "FlagResult", "key": flag, "record": orjson.loads(result.to_bytes())})
+    path.write_bytes(b"\n".join(orjson.dumps(line) for line in lines))
+    return path
+
+
+def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
+    """Forty flags: one run finds the violating listing of each, the other a harmless one with a better score."""
+    names = [f"f{n}" for n in range(40)]
+    good = write(tmp_path / "good.jsonl", {name: [(f"bad-{name}", 0.6), (f"fine-{name}", 0.5)] for name in names})
+    poor = write(tmp_path / "poor.jsonl", {name: [(f"fine-{name}", 0.9)] for name in names})
+    truth = tmp_path / "truth.jsonl"
+    truth.write_bytes(b"\n".join(orjson.dumps({"id": f"bad-{name}", "toxic": True}) for name in names))
+    said = compare_runs([good, poor], truth)
+    assert any("good 10.0, poor 0.0 finds: better" in line for line in said)
+    rows = read_results(tmp_path / "good-to-poor").rows
+    assert [row.finds for row in rows if row.method == "good"] == [10.0] * 4
+    flags = (tmp_path / "good-to-poor" / "flags.csv").read_text().splitlines()
+    assert flags[1] == '"flag-f0",2,1.0,3,1,0.0,3,1,0'
+
+
+def test_without_labels_the_report_says_that_it_is_no_proof(tmp_path: Path) -> None:
+    """Each find counts with its probability, and the first line says whose judgement that is."""
+    names = [f"f{n}" for n in range(10)]
+    one = write(tmp_path / "one.jsonl", {name: [(f"x-{name}", 0.8)] for name in names})
+    two = write(tmp_path / "two.jsonl", {name: [(f"x-{name}", 0.8)] for name in names})
+    said = compare_runs([one, two], None)
+    assert "no labels were given" in said[0]
+    assert "one 8.0, two 8.0 finds: not told apart" in said[1]
+
+
+def test_repeats_and_half_lines_are_passed_over(tmp_path: Path) -> None:
+    """What a killed process has written twice counts once; its last, torn line is none."""
+    path = write(tmp_path / "one.jsonl", {"f0": [("x", 0.8)]})
+    path.write_bytes(path.read_bytes() + b"\n" + path.read_bytes() + b'\n{"type": "Susp')
+    run = RunRecords.read(path)
+    assert [len(found) for found in run.suspects.values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b'{"id": 1}', "is no file of a replay", id="other rows"),
+        pytest.param(b"", "has no answered flag", id="empty"),
+        pytest.param(b"[1]", "is no object", id="a list"),
+    ],
+)
+def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+    """The error names the file and the remedy."""
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=message):
+        RunRecords.read(path)
