@@ -52,17 +52,29 @@ class Wire(WireValue):
         return record.checked()
 
     def checked(self) -> Self:
-        """Return the record, or raise WireError when its major version is not the one known here."""
+        """Return the record, or raise WireError when its major version, or that of a record in it, is unknown."""
         if self.v != self.major:
             raise WireError(f"{type(self).__name__}: major version {self.v} is not supported, only {self.major} is")
+        for inner in self.__dict__.values():
+            if isinstance(inner, Wire):
+                inner.checked()
         return self
 
 
 def describe(name: str, error: ValidationError) -> str:
-    """Say which fields are wrong and why, without their values: a listing's text must not reach the logs."""
+    """Say which fields are wrong and why, without their values: a listing's text must not reach the logs.
+
+    A key of a mapping comes from the sender as well, so what is no field of ours stands as `?`.
+    """
+    ours = _fields(WireValue)
     clauses = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'record'}: {item['msg']}"
+        f"{'.'.join(str(part) if isinstance(part, int) or part in ours else '?' for part in item['loc']) or 'record'}"
+        f": {item['msg']}"
         for item in error.errors(include_input=False, include_url=False, include_context=False)[:5]
     ]
     more = error.error_count() - len(clauses)
     return f"{name}: {'; '.join(clauses)}" + (f"; and {more} more" if more > 0 else "")
+
+
+def _fields(wire: type[WireValue]) -> set[str]:
+    return {*wire.model_fields, *(name for below in wire.__subclasses__() for name in _fields(below))}

@@ -54,7 +54,9 @@ def mapped(event: Mapping[str, Any], event_map: Mapping[str, str]) -> dict[str, 
         target = flag
         *parents, leaf = field.split(".")
         for parent in parents:
-            target = target.setdefault(parent, {})
+            # What stands there may be the event's own, or no object at all.
+            inner = target.get(parent)
+            target[parent] = target = {**inner} if isinstance(inner, dict) else {}
         target[leaf] = str(value) if isinstance(value, int) and _is_text(field) else value
     return flag
 
