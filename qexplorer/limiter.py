@@ -3,7 +3,9 @@
 from qexplorer.clock import Clock
 
 RECOVERY_S = 30.0
-LEAST_SHARE = 1 / 64
+SLOWEST = 1 / 64
+# A replica without a partition has nothing to search for, but must not divide by zero.
+LEAST_SHARE = 1e-6
 
 
 class SearchLimiter:
@@ -36,7 +38,7 @@ class SearchLimiter:
 
     def back_off(self) -> None:
         """Halve the rate: the platform's search is overloaded or slow."""
-        self._slowed = max(LEAST_SHARE, self._slowed / 2)
+        self._slowed = max(SLOWEST, self._slowed / 2)
         self._changed_at = self._clock.monotonic()
 
     async def take(self, searches: int) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from qexplorer.clock import Clock
+from schemas import DeadLetterReason
 
 # `wait` is how long the oldest flag of a batch was in the worker before its batch began.
 Stage = Literal["wait", "generate", "search", "deliver"]
@@ -64,6 +65,12 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
+
+        # A counter that first appears with its first event hides that event from a rate.
+        for reason in DeadLetterReason:
+            self.dead_letters.labels(reason.value)
+        for result in ("taken", "refused"):
+            self.reloads.labels(result)
 
     @contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:

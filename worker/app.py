@@ -1,6 +1,8 @@
 """The Faust app: one agent that feeds the stages of the handler and acknowledges in order."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -106,6 +108,8 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         broker=[f"kafka://{broker.strip()}" for broker in kafka.brokers.split(",")],
         broker_credentials=_credentials(kafka),
         store="memory://",
+        # Faust makes this folder though nothing goes into it; where the worker starts it may not write.
+        datadir=Path(tempfile.gettempdir()) / f"faust-{kafka.group}",
         web_enabled=False,
         autodiscover=False,
         topic_disable_leader=True,

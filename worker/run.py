@@ -236,14 +236,21 @@ async def _free_held(app: Any, joined: asyncio.Event, parts: Parts) -> None:
 async def _watch(app: Any, joined: asyncio.Event, parts: Parts) -> None:
     """Keep the gauges current; ends when Faust has crashed."""
     metrics = parts.metrics
+    reported: set[Any] = set()
     while not app.crashed:
         metrics.search_rate.set(parts.limiter.rate)
         metrics.inference_restarts.set(parts.inference.restarts)
-        for tp in app.consumer.assignment() if joined.is_set() else ():
+        mine = app.consumer.assignment() if joined.is_set() else set()
+        for tp in reported - mine:
+            # Who has the partition now says how far it has come.
+            metrics.lag.remove(tp.topic, str(tp.partition))
+        reported &= mine
+        for tp in mine:
             # Faust has no public way to ask how far it has committed.
             end, place = app.consumer.highwater(tp), app.consumer._committed_offset.get(tp)  # noqa: SLF001
             if end is not None and place is not None:
                 metrics.lag.labels(tp.topic, str(tp.partition)).set(max(0, end - place))
+                reported.add(tp)
         await asyncio.sleep(1.0)
 
 

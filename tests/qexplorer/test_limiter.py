@@ -40,5 +40,13 @@ async def test_the_rate_never_reaches_zero() -> None:
     limiter = SearchLimiter(64, ManualClock())
     for _ in range(100):
         limiter.back_off()
+    assert limiter.rate == pytest.approx(64 / 64)
     limiter.set_share(0)
-    assert limiter.rate == pytest.approx(64 / 64 / 64)
+    assert limiter.rate > 0
+
+
+async def test_however_many_replicas_there_are_together_they_keep_to_the_allowance() -> None:
+    """A thousand replicas with one of a thousand partitions each search at the fleet's rate, not above it."""
+    limiter = SearchLimiter(100, ManualClock())
+    limiter.set_share(1 / 1000)
+    assert 1000 * limiter.rate == pytest.approx(100)

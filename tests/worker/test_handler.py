@@ -435,3 +435,25 @@ async def test_the_time_that_a_stage_waits_is_seen() -> None:
 
 def waiting(bench: Bench) -> float:
     return bench.metrics.registry.get_sample_value("qexplorer_waiting_seconds", {"stage": "search"}) or 0.0
+
+
+async def test_half_an_hour_without_search_costs_nothing_but_time() -> None:
+    """On a clock by hand: the worker asks every few seconds, sets nothing aside, and goes on at once afterwards."""
+    bench = Bench()
+    bench.searcher.down = True
+    asked = 0
+
+    class Counting(ManualClock):
+        async def sleep(self, seconds: float) -> None:
+            nonlocal asked
+            asked += 1
+            if self.monotonic() >= 1800:
+                bench.searcher.down = False
+            await ManualClock.sleep(self, seconds)
+
+    bench.handler._clock = clock = Counting()
+    await bench.run(sent("a1"), sent("b1"))
+    assert set(bench.results) == {"flag-a1", "flag-b1"}
+    assert bench.letters == []
+    assert 1800 <= clock.monotonic() <= 1815
+    assert asked <= 1800 / 5 + 10
