@@ -18,7 +18,7 @@ from qexplorer.stack.certificates import issue, make_authority
 # May do everything; the engines use it among themselves.
 ADMIN = "admin"
 # May do nothing until it is given rights.
-WORKER = "qexplorer"
+WORKER = "qexplorer-worker"
 MECHANISM = "SCRAM-SHA-512"
 _ITERATIONS = 4096  # the least that Kafka takes; the passwords are random and long
 _FILE = "secrets.json"

@@ -25,15 +25,16 @@ def make_authority(folder: Path, password: SecretStr) -> None:
     (folder / "authority.p12").chmod(0o600)
 
 
-def issue(folder: Path, name: str, password: SecretStr, *, days_ago: int = 0, days: int = _DAYS) -> Path:
+def issue(folder: Path, name: str, password: SecretStr, *, lasts_s: int | None = None) -> Path:
     """Return `folder`/`name`.p12: a key for 127.0.0.1 with a certificate of the authority, which it trusts.
 
-    The certificate is valid for `days`, from `days_ago` on.
+    Without `lasts_s`, seconds from now, the certificate is valid for ten years.
     """
     path = folder / f"{name}.p12"
     authority = _store(folder, "authority")
     about = ("-dname", NODE, "-ext", "san=ip:127.0.0.1,dns:localhost", "-ext", "eku=serverAuth,clientAuth")
-    time = ("-startdate", f"-{days_ago}d", "-validity", str(days))
+    # keytool counts validity in days, but a start to the second.
+    time = ["-validity", str(_DAYS)] if lasts_s is None else ["-startdate", f"-1d+{lasts_s}S", "-validity", "1"]
     _keytool(password, "-genkeypair", "-alias", name, "-signer", "ca", *authority, *_KEY, *about, *time)
     given = (
         "-srckeystore",

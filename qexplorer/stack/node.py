@@ -25,7 +25,7 @@ class Node:
         self.name = name
         self.address = address
         self._engine = engine
-        self._command = command
+        self.command = command
         self._start = start
         self._is_ready = is_ready
         self._starts = 0
@@ -53,7 +53,7 @@ class Node:
         self._starts += 1
         suffix = "" if self._starts == 1 else f".{self._starts}"
         log = self._start.logs / f"{self.name}{suffix}.log"
-        self.process = EngineProcess(self._engine, self._command, log=log, folder=self._start.data)
+        self.process = EngineProcess(self._engine, self.command, log=log, folder=self._start.data)
 
     def await_ready(self) -> None:
         """Return once it serves; raises StackError, with the process gone, where it does not."""

@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import re
+import socket
 import uuid
 import zipfile
 from enum import StrEnum
@@ -16,7 +17,7 @@ from qexplorer.stack.install import SPECS, installed_jars
 from qexplorer.stack.java import java_path
 from qexplorer.stack.node import Node, await_all
 from qexplorer.stack.ports import free_ports
-from qexplorer.stack.process import EngineProcess, Start, retry_when_taken
+from qexplorer.stack.process import EngineProcess, PortTakenError, Start, retry_when_taken
 from qexplorer.stack.security_plugin import PLUGIN, SecurityPlugin
 
 DEFAULT_HEAP_MB = 1024
@@ -105,7 +106,13 @@ def start_opensearch(
             node = Node("OpenSearch", name, command, start=start, is_ready=is_ready)
             is_ready.node = node
             made.append(node)
-        return await_all(made)
+        try:
+            return await_all(made)
+        except StackError as error:
+            # With its plugin OpenSearch ends without a word where it cannot bind. Ours are gone by now.
+            if any(_is_taken(node.process) for node in made):
+                raise PortTakenError(error.message, remedy=error.remedy) from error
+            raise
 
     return retry_when_taken("OpenSearch", start, try_once)
 
@@ -176,7 +183,19 @@ class _Readiness:
         if not _is_ready(port, self._cluster, self._start, self._told, nodes=self._nodes, access=self._access):
             return False
         self.node.address = address
+        # Started again it begins to look at its own port, even where lower ones have become free meanwhile.
+        self.node.command[self.node.command.index("-baseHttpPort") + 1] = str(port - 1)
         return True
+
+
+def _is_taken(process: EngineProcess) -> bool:
+    """Say whether somebody listens on the port that the runner chose for a node that has ended."""
+    port = _port(process)
+    try:
+        socket.create_connection(("127.0.0.1", port or 0), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _port(process: EngineProcess) -> int | None:

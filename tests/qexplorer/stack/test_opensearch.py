@@ -52,6 +52,13 @@ def test_another_nodes_answer_is_not_taken_for_ours(engines: Endpoints, tmp_path
     assert not _is_ready(port_of(engines), theirs, start, set(), nodes=2)
 
 
+def test_a_node_comes_back_to_its_port(opensearch_219: Endpoints) -> None:
+    """A node that is started again begins with its own port, whichever lower ones have become free."""
+    (node,) = opensearch_219.search_nodes
+    begins = int(node.command[node.command.index("-baseHttpPort") + 1])
+    assert begins + 1 == port_of(opensearch_219)
+
+
 def test_no_server_is_none() -> None:
     """A port where nobody listens gives None rather than an error."""
     with socket.create_server(("127.0.0.1", 0)) as server:
