@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("--outage", type=float, default=0.0, help="instead: one outage of the search, in seconds")
     options = parser.parse_args()
     # The reader and the sender of the test lose their broker as well, and say so.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for name in ("aiokafka", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     verdicts: list[Verdict] = []
     heap = 256 if options.brokers > 1 else 512
     with running(kafka_nodes=options.brokers, opensearch_nodes=options.search_nodes, kafka_heap_mb=heap) as engines:

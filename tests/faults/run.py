@@ -186,21 +186,18 @@ class Run:
         """Run it and judge it."""
         async with self._prepared() as recorder:
             supervising = asyncio.create_task(self.fleet.supervise())
+            reading = asyncio.create_task(self._read(recorder))
             try:
                 await self.fleet.until_joined()
-                sending = asyncio.create_task(self._send())
-                reading = asyncio.create_task(self._read(recorder))
-                await self._break()
-                await sending
+                await asyncio.gather(self._send(), self._break())
                 self.history.healed = time.time()
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
                 await self._drain(recorder)
                 # What was answered twice may still be on its way.
-                for _ in range(5):
-                    await recorder.read()
+                await asyncio.sleep(1.0)
             finally:
-                supervising.cancel()
+                for task in (supervising, reading):
+                    task.cancel()
+                await asyncio.gather(supervising, reading, return_exceptions=True)
                 await asyncio.to_thread(self.fleet.stop)
             self.history.came = recorder.came
         return judge(self.history)
@@ -299,8 +296,10 @@ class Run:
         flags = {sent.flag for sent in self.history.sent if not sent.poison}
         poison = {(sent.partition, sent.offset) for sent in self.history.sent if sent.poison}
         until = time.monotonic() + GIVE_UP_S
-        while time.monotonic() < until and not (flags <= recorder.answered and poison <= recorder.aside):
-            await recorder.read()
+        while time.monotonic() < until and not (  # noqa: ASYNC110 - another task reads
+            flags <= recorder.answered and poison <= recorder.aside
+        ):
+            await asyncio.sleep(0.1)
         self.history.drained = time.time()
 
     async def _break(self) -> None:
@@ -367,7 +366,8 @@ class Run:
         if blow.kind == "add worker":
             added = fleet.start()
             await asyncio.sleep(blow.lasts)
-            fleet.workers.remove(added)
+            # Another blow may have ended it already.
+            fleet.workers = [worker for worker in fleet.workers if worker is not added]
             await asyncio.to_thread(added.stop)
         elif blow.kind == "kill inference":
             fleet.signal(fleet.workers[blow.which % len(fleet.workers)], signal.SIGKILL, 1)

@@ -369,3 +369,16 @@ async def test_contacts_are_searched_only_where_the_index_has_them(field: str, c
     world = World(explore=keyed, indices={"listings": {"fields": {"contacts": field}}})
     (answer,) = await world.ask(a_flag("a1", "plug gummies call 212-555-0147"), says="plug gummies")
     assert sum(audit.query.source is QuerySource.CONTACT for audit in answer.audits) == contacts
+
+
+async def test_a_second_classifier_costs_no_second_search() -> None:
+    """Two flags of one listing: the second is answered from the bank, with the reason, and finds nothing twice."""
+    world = World(a_listing("b2", "plug gummies sauce"))
+    (first,) = await world.ask(a_flag("a1", "x", source="images"), says="plug gummies")
+    searched = len(world.searcher.history)
+    (second,) = await world.ask(a_flag("a1", "x", source="words", flag_id="flag-2"), says="plug gummies")
+    assert ids(first) == {"b2"}
+    assert len(world.searcher.history) == searched
+    assert second.result.outcome is FlagOutcome.EMPTY
+    assert second.result.searches_saved > 0
+    assert second.result.reason
