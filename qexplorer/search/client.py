@@ -26,6 +26,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+# Causes that OpenSearch reports as 500 although the query is to blame: no retry mends them.
+HOPELESS = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 GET_CHUNK = 1_000
 WRITE_CHUNK = 500
 
@@ -280,7 +282,8 @@ def _problem(part: Mapping[str, Any]) -> tuple[SearchProblem, str] | None:
         status = part.get("status", 500)
         error = part["error"]
         reason = str(error.get("reason", "") if isinstance(error, Mapping) else error)[:200]
-        retry = status in RETRY_STATUS
+        causes = error.get("root_cause", ()) if isinstance(error, Mapping) else ()
+        retry = status in RETRY_STATUS and not any(cause.get("type") in HOPELESS for cause in causes)
         return (SearchProblem.UNAVAILABLE if retry else SearchProblem.REFUSED), reason
     if part.get("timed_out"):
         return SearchProblem.UNAVAILABLE, "the search ran out of time"

@@ -10,6 +10,8 @@ from qexplorer.settings import IndexFields, IndexSettings
 
 TRACKED_HITS = 10_000
 LIKE_CHARACTERS = 4_000
+# A token has one character at least, and Lucene takes 1,024 clauses a query: more, and the search fails for ever.
+MARKED_CHARACTERS = 1_000
 MARK_START, MARK_END = "\u2068", "\u2069"
 
 
@@ -77,7 +79,7 @@ def _highlight(request: SearchRequest, fields: IndexFields) -> dict[str, Any]:
     }
     if request.kind is SearchKind.WHOLE_TEXT:
         # more_like_this leaves no marks of its own.
-        text = request.text[:LIKE_CHARACTERS]
+        text = request.text[:MARKED_CHARACTERS]
         highlight["highlight_query"] = {
             "multi_match": {"query": text, "fields": list(highlight["fields"]), "type": "most_fields"}
         }

@@ -273,7 +273,8 @@ def _foreign(random_: random.Random, event: Event) -> bytes:
 
 
 def _too_large(random_: random.Random, event: Event) -> Event:
-    filler = base64.b64encode(random_.randbytes(random_.randint(420_000, MOST_BYTES * 3 // 4 - 20_000))).decode()
+    length = random_.choice((*[random_.randint(110_000, 140_000)] * 9, MOST_BYTES))
+    filler = base64.b64encode(random_.randbytes(length * 3 // 4)).decode()
     return _set(event, "listing.description", filler)
 
 

@@ -19,7 +19,7 @@ from worker.decode import Undecodable, decode, mapped
 from worker.work import Message
 
 COUNT = 3_000
-MOST_BYTES = 300_000
+MOST_BYTES = 100_000
 A_FLAG = a_flag("a1").to_bytes()
 
 
