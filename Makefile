@@ -4,15 +4,17 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?=
 BENCH ?=
+SCHEDULES ?= 200
 TRAINING ?= training
 
-.PHONY: install test lint demo train-demo bench lock clean
+.PHONY: install test lint demo train-demo bench faults lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   run the whole loop on this machine and judge it  (DATA=file.jsonl.gz for your own listings)"
 	@echo "make test   lint, types and all tests, on real Kafka and OpenSearch"
 	@echo "make train-demo   train an extractor on the synthetic marketplace and judge it (within an hour on 2 cores)"
+	@echo "make faults  break brokers, workers and searches by random schedules and count what is lost  (SCHEDULES=200)"
 	@echo "make bench  the speed and memory ratios  (BENCH='help overlap' for some of them)"
 
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -49,6 +51,11 @@ train-demo: install
 
 bench: install
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# One broker first; then three, whose partition leaders are killed, with two search nodes.
+faults: install
+	$(BIN)/python -m tests.faults --schedules $(SCHEDULES)
+	$(BIN)/python -m tests.faults --schedules $$(( ($(SCHEDULES) + 4) / 5 )) --brokers 3 --search-nodes 2 --long
 
 lock:
 	$(PYTHON) -m pip install --quiet uv

@@ -35,7 +35,7 @@ from worker.limits import DeadLetterLimits
 from worker.reading import Place, bounds_of, open_reader
 from worker.release import Release, Releases
 from worker.topics import partitions_of, wanted
-from worker.wiring import Memory, checked, explorers, inference_of
+from worker.wiring import Memory, checked, explorers, inference_of, spare_collector
 
 log = structlog.get_logger()
 
@@ -210,6 +210,7 @@ async def run_replay(settings: Settings, replay: Replay, tell: Callable[[str], N
             metrics=metrics,
         )
         reader = await stack.enter_async_context(Reader(settings, replay, ends))
+        spare_collector()
         flags, seconds = await _run(reader, handler, settings, replay.rate, tell)
         return Done(flags=flags, seconds=seconds, dead_letters=int(_total(metrics)))
 

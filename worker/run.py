@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from worker.kafka import KafkaPublisher
 from worker.limits import DeadLetterLimits
 from worker.release import Release, Releases
 from worker.topics import check_topics
-from worker.wiring import Memory, checked, dry_run_suffix, explorers, inference_of, topics_of
+from worker.wiring import Memory, checked, dry_run_suffix, explorers, inference_of, spare_collector, topics_of
 
 log = structlog.get_logger()
 
@@ -86,7 +85,7 @@ async def run_worker(settings: Settings) -> int:
             settings, memory, publisher, inference, release, limits=limits, orders=orders, metrics=metrics
         )
         show(release, metrics)
-        _spare_collector()
+        spare_collector()
         log.info("ready to consume", health_port=port, policies=len(release.policies.policies))
         parts = Parts(
             settings=settings,
@@ -101,17 +100,6 @@ async def run_worker(settings: Settings) -> int:
             partitions=sum(counts[topic] for topic in settings.kafka.topics.flags),
         )
         return await _consume(parts)
-
-
-def _spare_collector() -> None:
-    """Keep Python's cycle collector from walking what stays for ever: libraries, models, connections.
-
-    By its defaults it walks all of them after every few hundred new objects that outlive a batch, a fifth of the
-    worker's time. What the worker makes has few cycles, so collecting it less often costs no memory to speak of.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _obey(orders: Orders, limits: DeadLetterLimits, metrics: Metrics) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import dtypes, generate, kafka, memory, overlap, training
+from tests.bench import dtypes, generate, kafka, memory, overlap, rivals_bench, training
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "help": memory.help_time,
@@ -15,6 +15,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "pipeline": generate.pipeline_against_raw,
     "training": training.trainer_against_bare_loop,
     "kafka": kafka.worker_against_plain_loop,
+    "rivals": rivals_bench.against_rivals,
     "memory": memory.worker_memory,
 }
 
