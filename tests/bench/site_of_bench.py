@@ -35,9 +35,9 @@ class Bench:
             "policies": str(policies),
         }
 
-    async def prepare(self, listings: int) -> None:
+    async def prepare(self, listings: int, *, partitions: int = 4) -> None:
         """Make topics and a filled index."""
-        make_topics(self.brokers, partitions=4)
+        make_topics(self.brokers, partitions=partitions)
         async with OpenSearchClient(SearchSettings(url=self.url)) as client:
             await client.ensure_index("listings", listings_body())
             rows = [
