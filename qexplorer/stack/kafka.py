@@ -46,11 +46,6 @@ min.insync.replicas={in_sync}
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
 """
-# A broker that was killed is replaced as leader after this time; Kafka's own 9 s would be most of a test.
-_SEVERAL = """\
-broker.session.timeout.ms=6000
-broker.heartbeat.interval.ms=1000
-"""
 # Controllers know each other by certificate: users are not there yet when they start.
 _SECURED = """\
 sasl.enabled.mechanisms={mechanism}
@@ -130,8 +125,6 @@ def _write_properties(
         in_sync=2 if len(ports) >= 3 else 1,
     )
     path = data / f"{name}.properties"
-    if len(ports) > 1:
-        text += _SEVERAL
     if access:
         text += _secured(access)
     write_private(path, text)

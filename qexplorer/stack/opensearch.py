@@ -91,7 +91,7 @@ def start_opensearch(
     java += [f"-Djava.io.tmpdir={start.data}", "-Djava.locale.providers=CLDR,SPI"]
 
     def try_once(attempt: int) -> tuple[Node, ...]:
-        class_path = jars if nodes == 1 else [_runner_of_several(jars, start.data), *jars]
+        class_path = jars if nodes == 1 else [*_runner_of_several(jars, start.data), *jars]
         _write_settings([start.data / name for name in names], security)
         # A name of this start alone, to know our server from another one on the same port.
         cluster = f"qexplorer-{uuid.uuid4().hex[:12]}"
@@ -135,10 +135,10 @@ def _write_settings(folders: list[Path], security: SecurityPlugin | None) -> Non
         (config / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
 
 
-def _runner_of_several(jars: list[Path], folder: Path) -> Path:
-    """Return a folder for the class path with a runner whose lone node may join others.
+def _runner_of_several(jars: list[Path], folder: Path) -> list[Path]:
+    """Return what goes before the jars so that the runner's lone node may join others; nothing for an old runner.
 
-    The runner forces `discovery.type: single-node` on a process with one node, over its settings file. That
+    That of 3.5 forces `discovery.type: single-node` on a process with one node, over its settings file. That
     word is one constant of one class, so a copy of the class with another constant goes before the jar.
     """
     name = MAIN.replace(".", "/") + ".class"
@@ -147,12 +147,12 @@ def _runner_of_several(jars: list[Path], folder: Path) -> Path:
         code = content.read(name)
     # A text in a class file: the tag 1, its length in two bytes, the text.
     forced, free = b"\x01\x00\x0bsingle-node", b"\x01\x00\x03zen"
-    if code.count(forced) != 1:
-        raise StackError(f"{jar.name} is not the runner that this version of QExplorer knows", remedy="Use one node")
+    if forced not in code:
+        return []
     path = folder / "runner" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(code.replace(forced, free))
-    return folder / "runner"
+    return [folder / "runner"]
 
 
 class _Readiness:

@@ -1,6 +1,7 @@
 """Several brokers and several search nodes: one of each dies and comes back."""
 
 import asyncio
+import gc
 import http.client
 import json
 import signal
@@ -26,34 +27,33 @@ def brokers() -> Iterator[Endpoints]:
         yield endpoints
 
 
-async def partition_of(admin: AIOKafkaAdminClient, topic: str) -> dict[str, Any]:
-    (described,) = await admin.describe_topics([topic])
-    (partition,) = described["partitions"]
-    return dict(partition)
-
-
-async def until_in_sync(endpoints: Endpoints, count: int) -> None:
-    """Ask the brokers until so many replicas are in step."""
+async def until_in_sync(endpoints: Endpoints) -> int:
+    """Ask the brokers until all replicas of the topic are in step; return the number of its leader."""
     admin = AIOKafkaAdminClient(bootstrap_servers=endpoints.kafka)
     await admin.start()
     try:
         async with asyncio.timeout(WITHIN_S):
             while True:
-                if len((await partition_of(admin, TOPIC))["isr"]) >= count:
-                    return
+                # A broker may not have heard of a new topic yet.
+                (described,) = await admin.describe_topics([TOPIC])
+                for partition in described["partitions"]:
+                    if len(partition["isr"]) == len(endpoints.brokers) and partition["leader"] > 0:
+                        return int(partition["leader"])
                 await asyncio.sleep(0.2)
     finally:
         await admin.close()
 
 
+# aiokafka drops a connection whose broker was killed without closing it, now and then.
+@pytest.mark.filterwarnings("ignore:Unclosed AIOKafkaConnection:ResourceWarning")
 async def test_a_killed_leader_loses_nothing_and_comes_back(brokers: Endpoints) -> None:
     """After kill -9 of a partition's leader acks=all goes on; the broker returns on its port with its data."""
     assert brokers.kafka == ",".join(broker.address for broker in brokers.brokers)
     admin = AIOKafkaAdminClient(bootstrap_servers=brokers.kafka)
     await admin.start()
     await admin.create_topics([NewTopic(TOPIC, 1, 3, topic_configs={"min.insync.replicas": "2"})])
-    leader = brokers.brokers[(await partition_of(admin, TOPIC))["leader"] - 1]
     await admin.close()
+    leader = brokers.brokers[await until_in_sync(brokers) - 1]
     async with AIOKafkaProducer(
         bootstrap_servers=brokers.kafka, acks="all", enable_idempotence=True, metadata_max_age_ms=1000
     ) as producer:
@@ -67,11 +67,13 @@ async def test_a_killed_leader_loses_nothing_and_comes_back(brokers: Endpoints) 
         await asyncio.to_thread(leader.restart)
         assert leader.address == address
         assert guard.pid != leader.process.guard_pid
-        await until_in_sync(brokers, 3)
+        await until_in_sync(brokers)
         await producer.send_and_wait(TOPIC, b"after")
     async with AIOKafkaConsumer(TOPIC, bootstrap_servers=address, auto_offset_reset="earliest") as consumer:
         values = [(await asyncio.wait_for(consumer.getone(), WITHIN_S)).value for _ in range(3)]
     assert values == [b"before", b"meanwhile", b"after"]
+    gc.collect()  # here, where the warning is expected and the loop can still close what was dropped
+    await asyncio.sleep(0)
 
 
 def ask(address: str, path: str, method: str = "GET", body: Any = None) -> Any:
