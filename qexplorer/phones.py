@@ -52,6 +52,9 @@ _DATE = re.compile(
     r"|(?:19|20)\d\d[\s./~-]{1,3}(?:19|20)\d\d"
 )
 
+# Where another number may begin: before its country code or trunk prefix, or between two that have no gaps.
+_NEXT = re.compile(r"[\s/]+(?=\+|0\d)|(?<=\d{7})[\s/]+(?=\d{7})")
+
 
 def find_phones(text: str) -> Iterator[Phone]:
     """Yield the phone numbers of the text, left to right.
@@ -60,14 +63,25 @@ def find_phones(text: str) -> Iterator[Phone]:
     of a country in REGIONS, or be international, or follow a word such as "call". Amounts, dates, number series
     and numbers with a unit or with a letter beside them are none.
     """
-    for match in _RUN.finditer(text):
-        start, end = match.span()
-        written = match.group()
+    place = 0
+    while match := _RUN.search(text, place):
+        start = match.start()
+        written = _first(match.group())
+        end = place = start + len(written)
         digits = _digits(written)
         if _is_excluded(text, start, end, written, digits):
             continue
         if _is_phone(text[:start], written, digits):
             yield Phone(start=start, end=end, value=_national(written, digits))
+
+
+def _first(written: str) -> str:
+    """Return the first number of a run: one with more digits than a phone has may be several beside each other."""
+    if len(_digits(written)) > 15:
+        for cut in _NEXT.finditer(written):
+            if 8 <= len(_digits(written[: cut.start()])) <= 15:
+                return written[: cut.start()]
+    return written
 
 
 def _digits(written: str) -> str:
