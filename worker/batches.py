@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import faust
+import structlog
 from faust.transport.drivers.aiokafka import Consumer
+
+log = structlog.get_logger()
 
 FULL_S = 0.01
 LEAST_URGENT_EVERY = 4
@@ -44,21 +47,64 @@ class Batch:
 
 
 class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has no types
-    """Reads on as soon as there is room, and urgent topics first.
+    """Reads on as soon as there is room, urgent topics first, and loses nothing that it has read.
 
     Faust's own consumer sleeps for a second when the buffer of every partition is full, and a worker that empties its
     buffer sooner starves for the rest of it. It also reads a partition to the end of what was fetched of it before
     another one, so a flood in one topic would delay all others. `topics` are in order of urgency; now and then the
     least urgent come first, so that they are never starved.
+
+    And it drops what it has fetched when a rebalance ends in that moment, reads on behind it, and takes the gap for
+    records that compaction has removed: they would be committed without ever having been seen. What was fetched and
+    not handed on is therefore read again.
     """
 
     topics: tuple[str, ...] = ()
     _turn = 0
+    _seeks = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Partition → the first offset that was fetched and not handed on, and the one behind the last.
+        self._left: dict[Any, tuple[int, int]] = {}
+        super().__init__(*args, **kwargs)
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
+        await self._seek_back()
         while self.flow_active and not self.should_stop and not self._get_active_partitions():
             await self.sleep(FULL_S)
-        return await super()._wait_next_records(timeout)
+        records, active = await super()._wait_next_records(timeout)
+        self._left = {
+            place: (batch[0].offset, batch[-1].offset + 1) for place, batch in (records or {}).items() if batch
+        }
+        return records, active
+
+    def _to_message(self, tp: Any, record: Any) -> Any:
+        if tp in self._left:
+            self._left[tp] = (record.offset + 1, self._left[tp][1])
+        return super()._to_message(tp, record)
+
+    async def perform_seek(self) -> None:
+        """Go back to what is committed, as after a rebalance: nothing is left over then."""
+        self._seeks += 1
+        self._left.clear()
+        await super().perform_seek()
+
+    async def _seek_back(self) -> None:
+        left, self._left = self._left, {}
+        seeks = self._seeks
+        for place, (first, end) in left.items():
+            # Elsewhere than behind the records: somebody has moved it since, and knew why.
+            if (
+                first < end
+                and place in self.assignment()
+                and await self.position(place) == end
+                and seeks == self._seeks
+            ):
+                log.info("read again: a rebalance had dropped it", partition=place.partition, first=first, end=end)
+                await self.seek(place, first)
+        if seeks != self._seeks:
+            # A rebalance came in between, and one of ours may have undone its seek.
+            await self.perform_seek()
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
         self._turn += 1

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as foreign
+from aiokafka.conn import collect_hosts, create_conn
 
 from qexplorer.errors import AccessError, BrokerUnavailableError, ConfigError, StorageError
 from qexplorer.settings import KafkaSettings
@@ -80,6 +81,11 @@ async def translated(kafka: KafkaSettings) -> AsyncIterator[None]:
         raise AccessError(
             f"Kafka at {kafka.brokers} refused a permission: {error}", remedy="Give the user the worker's rights"
         ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise AccessError(
+            f"the certificate of Kafka at {kafka.brokers} was refused: {error.verify_message}",
+            remedy="Name the authority that signed it as kafka.ca_file; one that has expired must be renewed",
+        ) from error
     except foreign.UnknownTopicOrPartitionError as error:
         raise ConfigError(
             f"a topic is missing at {kafka.brokers}: {error}", remedy="Create it, or run: python -m worker topics"
@@ -91,6 +97,25 @@ async def translated(kafka: KafkaSettings) -> AsyncIterator[None]:
             f"Kafka at {kafka.brokers} does not answer: {type(error).__name__}: {error}",
             remedy="Check that it runs and that kafka.brokers is right",
         ) from error
+
+
+async def log_in(kafka: KafkaSettings) -> None:
+    """Connect once, and raise what refuses a login or a certificate: aiokafka's clients only log that.
+
+    A broker that is out of reach says nothing about either, so the next one is asked.
+    """
+    if kafka.security == "PLAINTEXT":
+        return
+    options = client_options(kafka)
+    for host, port, _ in collect_hosts(options.pop("bootstrap_servers"), randomize=False):
+        try:
+            connection = await create_conn(host, port, request_timeout_ms=10_000, **options)
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, TimeoutError, foreign.KafkaConnectionError):
+            continue
+        connection.close()
+        return
 
 
 class KafkaPublisher:

@@ -5,10 +5,12 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import CoordinatorNotAvailableError, TopicAuthorizationFailedError
+from aiokafka.protocol.metadata import MetadataRequest
 
-from qexplorer.errors import ConfigError
+from qexplorer.errors import AccessError, ConfigError
 from qexplorer.settings import KafkaSettings, Settings
-from worker.kafka import client_options, translated
+from worker.kafka import client_options, log_in, translated
 
 KEPT_DAYS = 90
 TWO_MEBIBYTES = str(2 * 1024 * 1024)
@@ -57,16 +59,37 @@ async def create_topics(settings: Settings, *, partitions: int, replication: int
 
 
 async def check_topics(settings: Settings) -> dict[str, int]:
-    """Return topic → its number of partitions. Raises ConfigError that names the missing ones."""
-    return await partitions_of(settings.kafka, wanted(settings))
+    """Return topic → its number of partitions, and see that the group may be joined, which Faust would wait for.
+
+    Raises ConfigError that names the missing ones, AccessError for what is not allowed.
+    """
+    counts = await partitions_of(settings.kafka, wanted(settings))
+    async with translated(settings.kafka):
+        admin = await _admin(settings.kafka)
+        try:
+            await admin.find_coordinator(settings.kafka.group)
+        except CoordinatorNotAvailableError:
+            pass  # of a broker that has just started
+        finally:
+            await admin.close()
+    return counts
 
 
 async def partitions_of(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
-    """Return topic → its number of partitions. Raises ConfigError that names the missing ones."""
+    """Return topic → its number of partitions.
+
+    Raises ConfigError that names the missing ones, AccessError that names those that the user may not see.
+    """
     async with translated(kafka):
         admin = await _admin(kafka)
         try:
             missing = sorted(set(names) - set(await admin.list_topics()))
+            hidden = await _hidden(admin, missing)
+            if hidden:
+                raise AccessError(
+                    f"Kafka at {kafka.brokers} lets {kafka.user or 'nobody'} not use the topic {', '.join(hidden)}",
+                    remedy="Give the user the worker's rights, and check kafka.topics",
+                )
             if missing:
                 raise ConfigError(
                     f"missing at {kafka.brokers}: the topic {', '.join(missing)}",
@@ -118,7 +141,19 @@ async def retention_of(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, 
     return found
 
 
+async def _hidden(admin: Any, names: Sequence[str]) -> list[str]:
+    """Return those of the topics that Kafka keeps from this user, whether they exist or not."""
+    if not names:
+        return []
+    # Asked like this, Kafka does not make the topic, whatever its own settings say.
+    answer = await admin._send_request(MetadataRequest(list(names), allow_auto_topic_creation=False))  # noqa: SLF001 - describe_topics may create
+    return [
+        row["topic"] for row in answer.to_object()["topics"] if row["error_code"] == TopicAuthorizationFailedError.errno
+    ]
+
+
 async def _admin(kafka: KafkaSettings) -> Any:
+    await log_in(kafka)
     admin: Any = AIOKafkaAdminClient(**client_options(kafka))
     try:
         await admin.start()

@@ -1,5 +1,6 @@
 """OpenSearch behind the two seams: every response is checked, every foreign error is translated here."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -232,12 +233,13 @@ async def translated(url: str) -> AsyncIterator[None]:
 
     try:
         yield
-    except foreign.SSLError as error:
-        raise AccessError(
-            f"the certificate of {url} was refused: {_brief(error)}",
-            remedy="Name the authority that signed it as search.ca_file",
-        ) from error
     except foreign.ConnectionError as error:
+        refused = _refused_certificate(error)
+        if refused:
+            raise AccessError(
+                f"the certificate of {url} was refused: {refused}",
+                remedy="Name the authority that signed it as search.ca_file; one that has expired must be renewed",
+            ) from error
         raise SearchUnavailableError(
             f"OpenSearch at {url} does not answer: {_brief(error)}",
             remedy="Check that it runs and that search.url is right",
@@ -248,6 +250,19 @@ async def translated(url: str) -> AsyncIterator[None]:
         raise SearchUnavailableError(f"{url} did not answer in JSON", remedy="Is it OpenSearch?") from error
     except (foreign.OpenSearchException, ValueError, TimeoutError) as error:
         raise SearchUnavailableError(f"the request to {url} failed: {_brief(error)}") from error
+
+
+def _refused_certificate(error: Any) -> str:
+    """Return why TLS refused the server's certificate; empty for any other failure.
+
+    The asynchronous client hides it: its error carries that of aiohttp, which carries that of Python's ssl.
+    """
+    from opensearchpy.exceptions import SSLError
+
+    cause = getattr(error.info, "certificate_error", None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    return _brief(error) if isinstance(error, SSLError) else ""
 
 
 def _translate_status(url: str, error: Any) -> Exception:

@@ -1,7 +1,7 @@
 """The real worker with an engine that takes a set time for a batch.
 
-`ENGINE_S=0.05 python -m tests.bench.slow_worker run …`. The inference process is spawned and imports this module anew, so
-its engines are slow too.
+`ENGINE_S=0.05 python -m tests.bench.slow_worker run …`. The inference process is spawned and imports this module anew,
+so its engines are slow too.
 """
 
 import os

@@ -31,10 +31,6 @@ from tests.integration.site import WITHIN_S, Seen, flag, pid_of
 pytestmark = pytest.mark.engines
 
 WRONG = "not-the-password"
-OPEN = pytest.mark.xfail(strict=True, reason="the worker calls a refusal an outage or a missing topic")
-OPEN_AND_SLOW = pytest.mark.xfail(
-    strict=True, run=False, reason="the worker calls a refusal an outage, or waits for ever"
-)
 # Time enough for both servers to start on a busy machine.
 EXPIRES_S = 30
 FLAGS, SUSPECTS, LETTERS = "flagged-listings", "suspect-items", "flagged-listings-dead-letters"
@@ -155,32 +151,24 @@ async def test_the_worker_cannot_change_a_listing(site: SecuredSite) -> None:
 @pytest.mark.parametrize(
     ("change", "variables", "names"),
     [
-        pytest.param(
-            {"kafka": {"ca_file": "stranger"}}, {}, ("Kafka", "certificate", "kafka.ca_file"), id="kafka-ca", marks=OPEN
-        ),
+        pytest.param({"kafka": {"ca_file": "stranger"}}, {}, ("Kafka", "certificate", "kafka.ca_file"), id="kafka-ca"),
         pytest.param(
             {"search": {"ca_file": "stranger"}},
             {},
             ("https:", "certificate", "search.ca_file"),
             id="search-ca",
-            marks=OPEN,
         ),
         pytest.param(
             {},
             {"QEXPLORER_KAFKA__PASSWORD": WRONG},
             ("Kafka", f"login of {WORKER}", "kafka.password"),
             id="kafka-login",
-            marks=OPEN,
         ),
         pytest.param(
             {}, {"QEXPLORER_SEARCH__PASSWORD": WRONG}, ("https:", "login", "search.password"), id="search-login"
         ),
-        pytest.param(
-            {"kafka": {"topics": {"suspects": OTHER}}}, {}, ("Kafka", OTHER, "rights"), id="kafka-topic", marks=OPEN
-        ),
-        pytest.param(
-            {"kafka": {"group": "another"}}, {}, ("Kafka", "another", "rights"), id="kafka-group", marks=OPEN_AND_SLOW
-        ),
+        pytest.param({"kafka": {"topics": {"suspects": OTHER}}}, {}, ("Kafka", OTHER, "rights"), id="kafka-topic"),
+        pytest.param({"kafka": {"group": "another"}}, {}, ("Kafka", "another", "rights"), id="kafka-group"),
         pytest.param({"search": {"discoveries": OTHER}}, {}, ("https:", "permission", "role"), id="search-own-index"),
         pytest.param({"policies": "other"}, {}, ("https:", "permission", "role"), id="search-listings"),
     ],
@@ -290,7 +278,6 @@ async def until_expired(site: SecuredSite, node: Node) -> None:
             await asyncio.sleep(0.5)
 
 
-@OPEN_AND_SLOW
 async def test_an_expired_certificate_is_called_so(site: SecuredSite) -> None:
     """A server whose certificate has run out is not trusted any more, and the line says that it has expired."""
     # The last test here: it leaves the servers as they are, for starting them once more takes its time.

@@ -1,5 +1,6 @@
 """Reading from Kafka: no idle second between full buffers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,15 +32,17 @@ async def test_a_full_buffer_is_looked_at_often(monkeypatch: pytest.MonkeyPatch)
     """The library is only asked once a partition has room; its own wait would be a second."""
     asked: list[float] = []
 
-    async def theirs(_: Any, timeout: float) -> str:  # noqa: ASYNC109 - as the library has it
+    async def theirs(_: Any, timeout: float) -> tuple[None, None]:  # noqa: ASYNC109 - as the library has it
         asked.append(timeout)
-        return "records"
+        return None, None
 
     monkeypatch.setattr(Consumer, "_wait_next_records", theirs)
     buffers = Buffers(full_for=3)
     for name in ("flow_active", "should_stop", "_get_active_partitions", "sleep"):
         monkeypatch.setattr(PromptConsumer, name, getattr(buffers, name), raising=False)
-    assert await PromptConsumer.__new__(PromptConsumer)._wait_next_records(1.0) == "records"
+    consumer = PromptConsumer.__new__(PromptConsumer)
+    consumer._left = {}
+    assert await consumer._wait_next_records(1.0) == (None, None)
     assert (buffers.slept, asked) == ([FULL_S] * 3, [1.0])
 
 
@@ -58,3 +61,86 @@ async def test_urgent_topics_are_read_first_and_the_others_now_and_then(monkeypa
     full.remove(urgent)
     assert [place.topic for place in await consumer._getmany({urgent, other}, 1.0)] == ["other"]
     assert await consumer._getmany({urgent}, 1.0) == {}
+
+
+class Line(PromptConsumer):
+    """A consumer over one partition of numbered records, four at a time, without a broker."""
+
+    flow_active = True
+    should_stop = False
+
+    def __init__(self) -> None:
+        self._left = {}
+        self.at = 0
+
+    def _get_active_partitions(self) -> set[TP]:
+        return {PLACE}
+
+    def assignment(self) -> set[TP]:
+        """Return the one partition."""
+        return {PLACE}
+
+    async def position(self, _: TP) -> int:
+        """Return where the next fetch begins."""
+        return self.at
+
+    async def seek(self, _: TP, offset: int) -> None:
+        """Move there."""
+        self.at = offset
+
+    async def fetch(self, handed_on: int) -> list[int]:
+        """Fetch, hand so many on, and return their offsets: the rest is dropped, as by a rebalance."""
+        records, _ = await self._wait_next_records(1.0)
+        batch = records[PLACE][:handed_on]
+        for record in batch:
+            self._to_message(PLACE, record)
+        return [record.offset for record in batch]
+
+
+PLACE = TP("flags", 0)
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    async def fetched(self: Line, _: float) -> tuple[dict[TP, list[Any]], set[TP]]:
+        first, self.at = self.at, self.at + 4
+        return {PLACE: [SimpleNamespace(offset=offset) for offset in range(first, self.at)]}, {PLACE}
+
+    async def committed(self: Line) -> None:
+        self.at = 2
+
+    monkeypatch.setattr(Consumer, "_wait_next_records", fetched)
+    monkeypatch.setattr(Consumer, "_to_message", lambda *_: None)
+    monkeypatch.setattr(Consumer, "perform_seek", committed)
+    return Line()
+
+
+async def test_what_was_fetched_and_dropped_is_read_again(line: Line) -> None:
+    """None, some or all of a fetch may be handed on: the next one begins right behind what was."""
+    assert await line.fetch(4) == [0, 1, 2, 3]
+    assert await line.fetch(0) == []
+    assert await line.fetch(1) == [4]
+    assert await line.fetch(4) == [5, 6, 7, 8]
+
+
+async def test_a_partition_that_was_moved_since_is_left_where_it_is(line: Line) -> None:
+    """After a rebalance the committed offset counts, not what was dropped before it."""
+    await line.fetch(1)
+    await line.perform_seek()
+    assert await line.fetch(4) == [2, 3, 4, 5]
+    await line.fetch(1)
+    line.at = 20
+    assert await line.fetch(1) == [20]
+
+
+async def test_a_rebalance_during_the_way_back_has_the_last_word(line: Line) -> None:
+    """When the committed offset is sought while we seek, it is sought again behind us."""
+    await line.fetch(1)
+    seek = line.seek
+
+    async def rebalanced(place: TP, offset: int) -> None:
+        line._seeks += 1
+        await seek(place, offset)
+
+    line.seek = rebalanced  # type: ignore[method-assign, assignment]
+    assert await line.fetch(1) == [2]
