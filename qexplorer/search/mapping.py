@@ -14,6 +14,8 @@ ANALYSIS: dict[str, Any] = {
     },
     "filter": {"qexplorer_possessive": {"type": "stemmer", "language": "possessive_english"}},
 }
+# One node keeps one copy; with more, the loss of one must not take along what has been reviewed.
+OURS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
 KEYWORD = {"type": "keyword", "ignore_above": 512}
 
 
@@ -47,10 +49,10 @@ def listings_body(*, shards: int = 1, replicas: int = 0) -> dict[str, Any]:
     }
 
 
-def discoveries_body(*, replicas: int = 0) -> dict[str, Any]:
+def discoveries_body() -> dict[str, Any]:
     """Return the body of the index of known items: flagged, pending, published, retracted."""
     return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
+        "settings": OURS,
         "mappings": {
             "dynamic": False,
             "properties": {
@@ -68,10 +70,10 @@ def discoveries_body(*, replicas: int = 0) -> dict[str, Any]:
     }
 
 
-def bank_body(*, replicas: int = 0) -> dict[str, Any]:
+def bank_body() -> dict[str, Any]:
     """Return the body of the query bank."""
     return {
-        "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
+        "settings": OURS,
         "mappings": {
             "dynamic": False,
             "properties": {
