@@ -18,6 +18,8 @@ from schemas import QueryFate
 SEARCH_ATTEMPTS = 3
 RETRY_S = 0.5
 COUNT_LIFE_S = 300.0
+# Each of three attempts and a pause: some minutes in which others were answered.
+MOST_ROUNDS = 10
 
 
 class Searching:
@@ -40,6 +42,8 @@ class Searching:
         self._search = search
         self._discoveries = discoveries
         self._counts: dict[str, tuple[float, int]] = {}
+        # Searches, by the hash of their DSL, that got no answer: in how many rounds of a search that was alive.
+        self._rounds: dict[str, int] = {}
 
     async def search(self, seeds: Sequence[Seed], plans: Sequence[Sequence[Step]]) -> list[list[Searched]]:
         """Run all planned searches of the batch together, then further pages where little is new.
@@ -85,6 +89,7 @@ class Searching:
 
     async def _run(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         results: dict[int, SearchResult] = {}
+        last: dict[int, SearchResult] = {}
         for attempt in range(SEARCH_ATTEMPTS):
             todo = [place for place in range(len(requests)) if place not in results]
             if not todo:
@@ -98,20 +103,43 @@ class Searching:
             except SearchUnavailableError:
                 self._limiter.back_off()
                 raise
-            reason = ""
             for place, result in zip(todo, answers, strict=True):
                 if result.problem is SearchProblem.UNAVAILABLE:
-                    reason = result.reason
+                    last[place] = result
                     continue
                 results[place] = result
+                self._rounds.pop(result.dsl_hash, None)
                 if result.took_ms > self._search.slow_ms:
                     self._limiter.back_off()
+        failed = {place: result for place, result in last.items() if place not in results}
+        if failed:
+            results |= await self._given_up(failed, requests[0].index, alive=bool(results))
         if len(results) < len(requests):
             raise SearchUnavailableError(
-                f"{len(requests) - len(results)} of {len(requests)} searches got no whole answer: {reason}",
+                f"{len(requests) - len(results)} of {len(requests)} searches got no whole answer: "
+                f"{next(iter(failed.values())).reason}",
                 remedy="It is tried again until the search answers",
             )
         return [results[place] for place in range(len(requests))]
+
+    async def _given_up(
+        self, failed: Mapping[int, SearchResult], index: str, *, alive: bool
+    ) -> dict[int, SearchResult]:
+        """Refuse what alone never answers, which would block its partition for ever; return that by place.
+
+        A round counts against a search only if the search as a whole was alive in it.
+        """
+        if not alive:
+            await self._searcher.count(index)  # raises where it is not
+        refused: dict[int, SearchResult] = {}
+        for place, result in failed.items():
+            rounds = self._rounds.pop(result.dsl_hash, 0) + 1
+            if rounds < MOST_ROUNDS:
+                self._rounds[result.dsl_hash] = rounds
+                continue
+            reason = f"no whole answer in {MOST_ROUNDS} rounds in which others had theirs: {result.reason}"
+            refused[place] = replace(result, problem=SearchProblem.REFUSED, reason=reason)
+        return refused
 
     async def _searched(self, policy: Policy, step: Step, result: SearchResult) -> Searched:
         refused = result.reason or "refused" if result.problem is SearchProblem.REFUSED else ""

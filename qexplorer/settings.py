@@ -158,7 +158,7 @@ class WorkerSettings(Section):
     """
 
     batch_size: Annotated[int, Field(gt=0, le=512)] = 16
-    batch_wait_s: Seconds = 1.0
+    batch_wait_s: Seconds = 0.2
     drain_timeout_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 30.0
     max_message_bytes: Positive = 1_048_576

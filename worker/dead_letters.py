@@ -20,6 +20,11 @@ LETTER, KEY, NULL = "qx-dead-letter", "qx-key", "qx-null"
 STATE = "qx-state"
 # On a message that was sent again: the letter that it was.
 REDRIVEN = "qx-redriven"
+# On a letter without its message, which was too large to be sent again: how many bytes it had.
+TRUNCATED = "qx-truncated"
+OURS = frozenset({LETTER, KEY, NULL, STATE, TRUNCATED})
+# A message of more does not fit into the topic's 2 MiB beside its letter.
+MOST_BYTES = 2 * 1024 * 1024 - 64 * 1024
 
 
 async def nobody(reason: str) -> None:
@@ -86,12 +91,19 @@ class DeadLetters:
             attempts=1 + sent_before,
             at=self._clock.now(),
         )
-        headers = [*message.headers, (LETTER, letter.to_bytes())]
+        # A sender's own headers of these names would lie about the letter.
+        headers = [(name, data) for name, data in message.headers if name not in OURS]
+        value = message.value or b""
+        size = len(value) + len(message.key or b"") + sum(len(name) + len(data) for name, data in headers)
+        if size > MOST_BYTES:
+            marks = [(TRUNCATED, str(len(value)).encode()), *((n, d) for n, d in headers if n == REDRIVEN)]
+            return Record(self._topic, letter.letter_id.encode(), b"", [(LETTER, letter.to_bytes()), *marks])
+        headers.append((LETTER, letter.to_bytes()))
         if message.key is not None:
             headers.append((KEY, message.key))
         if message.value is None:
             headers.append((NULL, b""))
-        return Record(self._topic, letter.letter_id.encode(), message.value or b"", headers)
+        return Record(self._topic, letter.letter_id.encode(), value, headers)
 
 
 def letter_id(message: Message) -> str:

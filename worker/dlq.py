@@ -12,18 +12,17 @@ from qexplorer.clock import Clock
 from qexplorer.errors import BadInputError
 from qexplorer.settings import Settings
 from schemas import DeadLetter, DeadLetterReason, WireError
-from worker.dead_letters import KEY, LETTER, NULL, REDRIVEN, STATE
+from worker.dead_letters import KEY, LETTER, NULL, OURS, REDRIVEN, STATE, TRUNCATED
 from worker.kafka import Header, Publisher, Record
 from worker.reading import Place, read_topic
 
 AT_ONCE = 100
 ANYWHERE = Place()
-OURS = frozenset({LETTER, KEY, NULL, STATE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A dead letter as it stands now; `state` is `open`, or says when it was sent again."""
+    """A dead letter as it stands now; `state` is `open`, `truncated`, or says when it was sent again."""
 
     letter: DeadLetter
     size: int
@@ -144,7 +143,13 @@ def fold(found: dict[str, Letter], message: Any) -> None:
             letter = DeadLetter.from_bytes(headers[LETTER])
         except WireError:
             return
-        found[letter.letter_id] = Letter(letter=letter, size=len(message.value))
+        cut = headers.get(TRUNCATED)
+        found[letter.letter_id] = Letter(
+            letter=letter,
+            size=int(cut) if cut is not None and cut.isdigit() else len(message.value),
+            # It can be read where it stood, as long as the topic of flags keeps it, and not be sent again.
+            state="open" if cut is None else "truncated",
+        )
     elif STATE in headers and key in found:
         found[key] = replace(found[key], state=headers[STATE].decode())
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as foreign
 from aiokafka.conn import collect_hosts, create_conn
 
-from qexplorer.errors import AccessError, BrokerUnavailableError, ConfigError, StorageError
+from qexplorer.errors import AccessError, BadInputError, BrokerUnavailableError, ConfigError, StorageError
 from qexplorer.settings import KafkaSettings
 
 Header = tuple[str, bytes]
@@ -90,6 +90,9 @@ async def translated(kafka: KafkaSettings) -> AsyncIterator[None]:
         raise ConfigError(
             f"a topic is missing at {kafka.brokers}: {error}", remedy="Create it, or run: python -m worker topics"
         ) from error
+    except foreign.MessageSizeTooLargeError as error:
+        # No retry makes it smaller.
+        raise BadInputError(f"a record is larger than Kafka at {kafka.brokers} takes") from error
     except foreign.KafkaStorageError as error:
         raise StorageError(f"a disk of Kafka at {kafka.brokers} is full or broken", remedy="Free it") from error
     except (foreign.KafkaError, OSError, TimeoutError) as error:

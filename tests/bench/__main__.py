@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import dtypes, generate, kafka, memory, overlap, rivals_bench, scale, training
+from tests.bench import batching, dtypes, generate, kafka, memory, overlap, rivals_bench, scale, training
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "help": memory.help_time,
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "training": training.trainer_against_bare_loop,
     "kafka": kafka.worker_against_plain_loop,
     "rivals": rivals_bench.against_rivals,
+    "batching": batching.batching,
     "scale": scale.scale,
     "burst": scale.burst,
     "skew": scale.skew,

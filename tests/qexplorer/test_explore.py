@@ -16,8 +16,9 @@ from qexplorer.explore import Explorer
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Generation, Reply
 from qexplorer.policies import Policy
-from qexplorer.search.backend import SearchProblem
+from qexplorer.search.backend import SearchProblem, SearchRequest, SearchResult
 from qexplorer.search.memory import MemoryStore
+from qexplorer.searching import MOST_ROUNDS
 from qexplorer.settings import ExploreSettings, SearchSettings
 from qexplorer.testing import ManualClock, MemorySearcher, WordTriage, a_flag, a_listing
 from schemas import FlaggedListing, FlagOutcome, Listing, QueryFate, QuerySource
@@ -313,6 +314,30 @@ async def test_a_search_that_stays_out_of_reach_raises_and_banks_nothing() -> No
         await world.ask(a_flag("a1", "x"), says="plug gummies")
     (answer,) = await world.ask(a_flag("a1", "x"), says="plug gummies")
     assert ids(answer) == {"b2"}
+
+
+async def test_a_search_that_alone_never_answers_is_refused_in_the_end() -> None:
+    """It must not block its partition for ever; while the whole search is out of reach nothing is held against it."""
+    world = World(a_listing("b2", "plug gummies sauce"))
+
+    class Choosy(MemorySearcher):
+        async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+            bad = SearchResult(problem=SearchProblem.UNAVAILABLE, reason="500: too many clauses", dsl_hash="bad")
+            good = await MemorySearcher.search(self, requests)
+            return [bad if "sauce" in r.normalised else found for r, found in zip(requests, good, strict=True)]
+
+    choosy = Choosy(listings=world.searcher.listings)
+    world.explorer._searching._searcher = choosy
+    for _ in range(MOST_ROUNDS - 1):
+        with pytest.raises(SearchUnavailableError):
+            await world.ask(a_flag("a1", "x"), says=["plug gummies", "sauce"])
+    choosy.down = True
+    with pytest.raises(SearchUnavailableError):
+        await world.ask(a_flag("a1", "x"), says=["plug gummies", "sauce"])
+    choosy.down = False
+    (answer,) = await world.ask(a_flag("a1", "x"), says=["plug gummies", "sauce"])
+    assert ids(answer) == {"b2"}
+    assert fates(answer)["sauce"] is QueryFate.FAILED
 
 
 async def test_further_pages_are_read_where_most_hits_are_known() -> None:

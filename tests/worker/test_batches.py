@@ -144,3 +144,21 @@ async def test_a_rebalance_during_the_way_back_has_the_last_word(line: Line) -> 
 
     line.seek = rebalanced  # type: ignore[method-assign, assignment]
     assert await line.fetch(1) == [2]
+
+
+async def test_a_partition_that_cannot_be_read_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error ends neither the worker nor the reading of the others."""
+    broken, whole = TP("flags", 0), TP("flags", 1)
+
+    async def theirs(_: Any, places: set[TP], _timeout: float) -> dict[TP, str]:
+        if broken in places:
+            b"\xff".decode()
+        return dict.fromkeys(places, "records")
+
+    async def position(_: Any, _place: TP) -> int:
+        return 7
+
+    monkeypatch.setattr(Consumer, "_getmany", theirs)
+    monkeypatch.setattr(Consumer, "position", position)
+    consumer = object.__new__(consumer_of(["flags"]))
+    assert await consumer._getmany({broken, whole}, 1.0) == {whole: "records"}

@@ -457,3 +457,26 @@ async def test_half_an_hour_without_search_costs_nothing_but_time() -> None:
     assert bench.letters == []
     assert 1800 <= clock.monotonic() <= 1815
     assert asked <= 1800 / 5 + 10
+
+
+async def test_a_message_that_is_too_large_for_its_letter_leaves_the_letter_alone() -> None:
+    """What cannot be sent again must not block its partition: where it stood and why is kept, and how large it was."""
+    bench = Bench()
+    await bench.run(b"x" * 3_000_000)
+    (record,) = bench.publisher.on("flagged-listings-dead-letters")
+    assert record.value == b""
+    assert dict(record.headers)["qx-truncated"] == b"3000000"
+    assert bench.letters[0].reason is DeadLetterReason.TOO_LARGE
+
+
+async def test_a_senders_own_headers_do_not_lie_about_its_letter() -> None:
+    """Headers of our names that came with the message are not taken for ours."""
+    bench = Bench()
+    forged = tuple((name, b"forged") for name in ("qx-dead-letter", "qx-key", "qx-null", "qx-state", "qx-truncated"))
+    message = Message(
+        topic="flagged-listings", partition=0, offset=0, key=b"k", value=b"x", headers=(*forged, ("h", b"1"))
+    )
+    await bench.handler.finish(await bench.handler.prepare([message]))
+    (record,) = bench.publisher.on("flagged-listings-dead-letters")
+    assert b"forged" not in [data for _, data in record.headers]
+    assert {("h", b"1"), ("qx-key", b"k")} <= set(record.headers)
