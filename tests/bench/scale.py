@@ -95,6 +95,9 @@ async def _fleet(bench: Bench, folder: Path, count: int, engine_s: float) -> Mea
         psutil.cpu_percent()
         async for answered in bench.results(10**9, run):
             now = time.monotonic()
+            for process in processes:
+                if not process.is_running:
+                    raise RuntimeError(process.output()[-2000:])
             if not seen and answered < 50 * count:
                 continue
             if began is None:
