@@ -20,7 +20,7 @@ FULL_S = 0.01
 LEAST_URGENT_EVERY = 4
 # What the client raises for bytes that break Kafka's own format, as a header's name that is no UTF-8.
 UNREADABLE = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
-UNREADABLE_S = 1.0
+UNREADABLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,16 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
         try:
             return await self._most_urgent(active_partitions, timeout)
-        except UNREADABLE:
-            return await self._readable(active_partitions)
+        except UNREADABLE as error:
+            # aiokafka unpacks the answer for all partitions at once, so it cannot be told which one it is.
+            log.warning(
+                "the flags cannot be read: in a partition stands what is no record of Kafka's",
+                partitions=sorted(f"{place.topic}/{place.partition}" for place in active_partitions),
+                error=f"{type(error).__name__}: {error}"[:200],
+                remedy="Find it with kafka-dump-log and move the group behind it (kafka-consumer-groups)",
+            )
+            await self.sleep(UNREADABLE_S)
+            return {}
 
     async def _most_urgent(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - likewise
         self._turn += 1
@@ -125,26 +133,6 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
                 if records:
                     return records
         return await super()._getmany(active_partitions, timeout)
-
-    async def _readable(self, active_partitions: Any) -> Any:
-        """Return records of a partition that can be read: one that cannot must not end the worker, and all others."""
-        for place in sorted(active_partitions):
-            try:
-                records = await super()._getmany({place}, 0.0)
-            except UNREADABLE as error:
-                log.warning(
-                    "a partition cannot be read and waits: what stands there is no record of Kafka's",
-                    topic=place.topic,
-                    partition=place.partition,
-                    offset=await self.position(place),
-                    error=type(error).__name__,
-                    remedy="Move the group's offset behind it with kafka-consumer-groups --reset-offsets",
-                )
-                continue
-            if records:
-                return records
-        await self.sleep(UNREADABLE_S)
-        return {}
 
 
 def consumer_of(topics: Sequence[str]) -> type[PromptConsumer]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
+from structlog.testing import capture_logs
 
 from worker.batches import FULL_S, PromptConsumer, consumer_of
 
@@ -146,19 +147,20 @@ async def test_a_rebalance_during_the_way_back_has_the_last_word(line: Line) -> 
     assert await line.fetch(1) == [2]
 
 
-async def test_a_partition_that_cannot_be_read_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its error ends neither the worker nor the reading of the others."""
-    broken, whole = TP("flags", 0), TP("flags", 1)
+async def test_what_is_no_record_of_kafkas_is_named_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker stays, says which partitions it has, and asks again: leaving would hand the same to the next one."""
+    slept: list[float] = []
 
-    async def theirs(_: Any, places: set[TP], _timeout: float) -> dict[TP, str]:
-        if broken in places:
-            b"\xff".decode()
-        return dict.fromkeys(places, "records")
+    async def theirs(_: Any, _places: set[TP], _timeout: float) -> None:
+        b"\xff".decode()
 
-    async def position(_: Any, _place: TP) -> int:
-        return 7
+    async def sleep(_: Any, seconds: float) -> None:
+        slept.append(seconds)
 
     monkeypatch.setattr(Consumer, "_getmany", theirs)
-    monkeypatch.setattr(Consumer, "position", position)
+    monkeypatch.setattr(Consumer, "sleep", sleep)
     consumer = object.__new__(consumer_of(["flags"]))
-    assert await consumer._getmany({broken, whole}, 1.0) == {whole: "records"}
+    with capture_logs() as logs:
+        assert await consumer._getmany({TP("flags", 1)}, 1.0) == {}
+    assert logs[0]["partitions"] == ["flags/1"]
+    assert slept == [10.0]
