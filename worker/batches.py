@@ -58,9 +58,10 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
     another one, so a flood in one topic would delay all others. `topics` are in order of urgency; now and then the
     least urgent come first, so that they are never starved.
 
-    And it drops what it has fetched when a rebalance ends in that moment, reads on behind it, and takes the gap for
-    records that compaction has removed: they would be committed without ever having been seen. What was fetched and
-    not handed on is therefore read again.
+    And it drops what it has fetched when a rebalance ends in that moment, and reads on behind it. For a partition in
+    which nothing was ever committed the seek after a rebalance does not go back, so what was dropped would be committed
+    without ever having been seen. What was fetched and not handed on is therefore read again. A fetch is also given a
+    set of its own: Faust empties the one that it has handed to its thread, and an empty set means all partitions.
     """
 
     topics: tuple[str, ...] = ()
@@ -88,9 +89,8 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
         return super()._to_message(tp, record)
 
     async def perform_seek(self) -> None:
-        """Go back to what is committed, as after a rebalance: nothing is left over then."""
+        """Go back to what is committed, as after a rebalance; where nothing is, this goes nowhere."""
         self._seeks += 1
-        self._left.clear()
         await super().perform_seek()
 
     async def _seek_back(self) -> None:
@@ -111,8 +111,10 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
             await self.perform_seek()
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
+        if not active_partitions:
+            return {}
         try:
-            return await self._most_urgent(active_partitions, timeout)
+            return await self._most_urgent(set(active_partitions), timeout)
         except UNREADABLE as error:
             # aiokafka unpacks the answer for all partitions at once, so it cannot be told which one it is.
             log.warning(

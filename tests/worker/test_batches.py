@@ -134,6 +134,37 @@ async def test_a_partition_that_was_moved_since_is_left_where_it_is(line: Line) 
     assert await line.fetch(1) == [20]
 
 
+async def test_what_was_dropped_of_a_partition_without_a_commit_is_read_again(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seek after a rebalance goes to what is committed; where nothing is, it leaves the position as it is."""
+
+    async def nowhere(_: Line) -> None:
+        return None
+
+    monkeypatch.setattr(Consumer, "perform_seek", nowhere)
+    await line.fetch(0)
+    await line.perform_seek()
+    assert await line.fetch(4) == [0, 1, 2, 3]
+
+
+async def test_a_fetch_keeps_its_partitions_though_faust_empties_its_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes an empty set for all partitions, also those that a rebalance has just brought."""
+    live = {PLACE}
+    asked: list[set[TP]] = []
+
+    async def theirs(_: Any, places: set[TP], _timeout: float) -> dict[TP, str]:
+        live.clear()
+        asked.append(places)
+        return {}
+
+    monkeypatch.setattr(Consumer, "_getmany", theirs)
+    consumer = object.__new__(consumer_of(["flags"]))
+    await consumer._getmany(live, 1.0)
+    await consumer._getmany(live, 1.0)
+    assert asked == [{PLACE}]
+
+
 async def test_a_rebalance_during_the_way_back_has_the_last_word(line: Line) -> None:
     """When the committed offset is sought while we seek, it is sought again behind us."""
     await line.fetch(1)
