@@ -181,6 +181,7 @@ class Run:
         self.megabytes: list[float] = []
         self._search: SearchProxy | None = None
         self._lines: list[TcpProxy] = []
+        self._down: set[str] = set()
 
     async def verdict(self) -> Verdict:
         """Run it and judge it."""
@@ -357,12 +358,18 @@ class Run:
         # The proxy before OpenSearch leads to the first node.
         first = 1 if blow.kind == "kill search node" else 0
         node = nodes[first + blow.which % (len(nodes) - first)]
+        if node.name in self._down:
+            return  # another blow has it down already
+        self._down.add(node.name)
         await asyncio.to_thread(node.kill)
         await asyncio.sleep(blow.lasts)
         await asyncio.to_thread(node.restart)
+        self._down.remove(node.name)
 
     async def _strike_worker(self, blow: Blow) -> None:
         fleet = self.fleet
+        if not fleet.workers:
+            return  # all have just been struck
         if blow.kind == "add worker":
             added = fleet.start()
             await asyncio.sleep(blow.lasts)
