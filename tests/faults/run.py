@@ -78,6 +78,7 @@ class Fleet:
                 self.workers.remove(worker)
                 self.exits += 1
                 self.start()
+                await asyncio.to_thread(worker.stop)
 
     async def until_joined(self) -> None:
         """Wait until every worker has partitions."""

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka.conn
@@ -74,18 +75,18 @@ def _through_proxy(self: Any, host: str, port: int, **options: Any) -> None:
     _init(self, host, (fault("ports") or {}).get(str(port), port), **options)
 
 
-async def _unsafe_batches(app: Any, stream: Any, size: int, wait_s: float) -> AsyncIterator[Any]:
+async def _unsafe_batches(_app: Any, stream: Any, size: int, wait_s: float) -> AsyncIterator[Any]:
     async for values in stream.take(size, within=wait_s):
-        yield _Unsafe(stream, values, app)
+        yield _Unsafe(values)
 
 
 class _Unsafe:
     """A batch as `take` gives it: values alone, acknowledged by the stream itself."""
 
-    def __init__(self, stream: Any, values: Sequence[bytes], app: Any) -> None:
-        message = stream.current_event.message
-        self.events = [type("Event", (), {"message": message, "value": value})() for value in values]
-        self._app = app
+    def __init__(self, values: Sequence[bytes]) -> None:
+        # Where they stood is not known either.
+        message = SimpleNamespace(topic="unknown", partition=0, offset=0, key=None, headers=())
+        self.events = [SimpleNamespace(message=message, value=value) for value in values]
 
     def is_stale(self) -> bool:
         return False
