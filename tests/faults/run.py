@@ -171,8 +171,17 @@ class Recorder:
 class Run:
     """One schedule at work."""
 
-    def __init__(self, schedule: Schedule, engines: Endpoints, folder: Path, *, unsafe: bool = False) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        engines: Endpoints,
+        folder: Path,
+        *,
+        unsafe: bool = False,
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
         self.schedule = schedule
+        self._give_up_s = give_up_s
         self._engines = engines
         self._folder = folder
         self._name = uuid4().hex[:10]
@@ -297,7 +306,7 @@ class Run:
         """Wait until everything is answered, or for as long as a loss must be believed."""
         flags = {sent.flag for sent in self.history.sent if not sent.poison}
         poison = {(sent.partition, sent.offset) for sent in self.history.sent if sent.poison}
-        until = time.monotonic() + GIVE_UP_S
+        until = time.monotonic() + self._give_up_s
         while time.monotonic() < until and not (  # noqa: ASYNC110 - another task reads
             flags <= recorder.answered and poison <= recorder.aside
         ):

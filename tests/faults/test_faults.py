@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from qexplorer.stack import Endpoints, running
+from tests.faults.checker import DRAIN_S
 from tests.faults.run import Run
 from tests.faults.schedule import Blow, Schedule, draw
 
@@ -34,6 +35,8 @@ async def test_the_checker_finds_the_loss_of_an_unsafe_worker(breakable: Endpoin
         Blow(kind="search slow", at=2.0, lasts=8.0, which=0),
         Blow(kind="kill worker", at=7.0, lasts=1.0, which=0),
     )
-    run = Run(Schedule(seed=-1, workers=1, batch_size=16, blows=blows), breakable, tmp_path, unsafe=True)
+    run = Run(
+        Schedule(seed=-1, workers=1, batch_size=16, blows=blows), breakable, tmp_path, unsafe=True, give_up_s=DRAIN_S
+    )
     verdict = await run.verdict()
     assert verdict.lost

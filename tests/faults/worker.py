@@ -99,7 +99,7 @@ worker.inference.open_engine = _open  # type: ignore[attr-defined]  # a test rea
 KafkaPublisher.publish = _breakable_publish  # type: ignore[method-assign]
 aiokafka.conn.AIOKafkaConnection.__init__ = _through_proxy
 if os.environ.get("FAULTS_UNSAFE") == "1":
-    worker.app.batches = _unsafe_batches  # type: ignore[attr-defined]  # likewise
+    worker.app.batches = _unsafe_batches  # type: ignore[attr-defined, assignment]  # likewise
 
 if __name__ == "__main__":
     run_app(app)
