@@ -282,6 +282,6 @@ async def _show(settings: Settings, letter_id: str) -> list[str]:
     return [
         dict(message.headers)[LETTER].decode(),
         f"key: {key!r}",
-        *(f"header {name}: {(data or b"")[:200]!r}" for name, data in headers),
+        *(f"header {name}: {(data or b'')[:200]!r}" for name, data in headers),
         f"message, {len(value or b'')} bytes: {text}",
     ]
