@@ -25,7 +25,7 @@ TRIPPED = "worker:dead-letters"
 class Orders:
     """The last order, and whether it lets work go on. `running` is set while it does."""
 
-    def __init__(self, changed: Callable[[Control | None], None] = lambda _: None) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.last: Control | None = None
         self.running = asyncio.Event()
         self.running.set()
@@ -44,7 +44,7 @@ class Orders:
         else:
             self.running.set()
         log.warning("order", command=order.command.value, reason=order.reason, issued_by=order.issued_by)
-        self._changed(order)
+        self._changed()
 
 
 def order(command: Command, reason: str, clock: Clock, topic: str, issued_by: str = "") -> Record:

@@ -139,12 +139,8 @@ class Caps:
         """Return how many more may be published; None for any number."""
         if cap is None:
             return None
-        since = self._clock.now() - timedelta(hours=1)
-        mine = self._mine.setdefault(policy, deque())
-        while mine and mine[0][0] < since:
-            mine.popleft()
-        done = max(await self._discoveries.published_since(policy, since), sum(count for _, count in mine))
-        return max(0, cap - done)
+        known = await self._discoveries.published_since(policy, self._hour_ago())
+        return max(0, cap - max(known, sum(count for _, count in self._last_hour(policy))))
 
     async def over(self, claims: Sequence[Claim], caps: Mapping[str, int | None]) -> set[str]:
         """Return the review keys for which there is no room, the least likely ones."""
@@ -162,7 +158,16 @@ class Caps:
 
     def count(self, policy: str, published: int) -> None:
         """Count what was published for a policy."""
-        self._mine.setdefault(policy, deque()).append((self._clock.now(), published))
+        self._last_hour(policy).append((self._clock.now(), published))
+
+    def _last_hour(self, policy: str) -> deque[tuple[datetime, int]]:
+        mine = self._mine.setdefault(policy, deque())
+        while mine and mine[0][0] < self._hour_ago():
+            mine.popleft()
+        return mine
+
+    def _hour_ago(self) -> datetime:
+        return self._clock.now() - timedelta(hours=1)
 
 
 def _counted(result: FlagResult, claims: Sequence[Claim], held: Container[str], resumed: int) -> FlagResult:

@@ -41,8 +41,8 @@ class Follower:
             if await asyncio.to_thread(self._releases.changed):
                 await self.take()
 
-    async def take(self) -> bool:
-        """Take what the files describe now; return whether it could be. What may pass is tried again."""
+    async def take(self) -> None:
+        """Take what the files describe now, or refuse it; what may pass is tried again."""
         try:
             release = await checked(await asyncio.to_thread(self._releases.read), self._search)
             await self._inference.use(release.used)
@@ -51,12 +51,11 @@ class Follower:
             log.warning("change refused, the release before it stays", error=error.message, remedy=error.remedy)
             if not error.retryable:
                 self._releases.settle()
-            return False
+            return
         self._releases.settle()
         self._handler.use(release)
         self._metrics.reloads.labels("taken").inc()
         show(release, self._metrics)
-        return True
 
 
 def show(release: Release, metrics: Metrics) -> None:

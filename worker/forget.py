@@ -1,7 +1,7 @@
 """Removing a seller, or single listings, from everything that the project keeps."""
 
 import gzip
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from worker.reading import read_topic
 from worker.topics import retention_of
 
 FORGOTTEN = "forgotten"
+LISTING_FIELDS = frozenset({"id", "listing_id", "repeats", "near_duplicates"})
 FOUND_AT_ONCE = 1_000
 
 
@@ -35,9 +36,27 @@ class Traces:
     flags: set[str] = field(default_factory=set)
 
     def mention(self, value: Any) -> bool:
-        """Whether a seller, listing or flag occurs anywhere in parsed JSON as a text of its own."""
-        wanted = self.sellers | self.listings | self.flags
-        return any(text in wanted for text in _texts(value))
+        """Whether parsed JSON has one of them in a field that names such a thing, at any depth.
+
+        By field, since ids may be as short as `1`, which stands for a version or a count nearly everywhere.
+        """
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, dict):
+                if any(self._named(name, found) for name, found in item.items()):
+                    return True
+                stack += item.values()
+            elif isinstance(item, list):
+                stack += item
+        return False
+
+    def _named(self, name: str, found: Any) -> bool:
+        wanted: Collection[str] = {"seller": self.sellers, "flag_id": self.flags}.get(name, ())
+        if name in LISTING_FIELDS:
+            wanted = self.listings
+        # A platform may number its listings and sellers.
+        return any(str(each) in wanted for each in (found if isinstance(found, list) else [found]))
 
 
 class Forgetting:
@@ -69,11 +88,12 @@ class Forgetting:
     async def _learn_from_flags(self, traces: Traces) -> None:
         for topic in self._kafka.topics.flags:
             async for message in read_topic(self._kafka, topic):
-                event = _parsed(message.value)
-                if isinstance(event, dict) and traces.mention(event):
-                    flag = _flag_of(event, self._settings.worker.event_map)
-                    traces.flags |= {name for name in (flag.get("flag_id"),) if isinstance(name, str)}
-                    traces.listings |= {name for name in (flag.get("listing"),) if isinstance(name, str)}
+                flag = self._flag(message.value)
+                if traces.mention(flag):
+                    listing = flag.get("listing")
+                    found = (flag.get("flag_id"), listing.get("id") if isinstance(listing, dict) else None)
+                    traces.flags |= {str(name) for name in found[:1] if name is not None}
+                    traces.listings |= {str(name) for name in found[1:] if name is not None}
 
     async def _discoveries(self, traces: Traces) -> None:
         """Remove known items of every memory, also of dry runs and replays."""
@@ -153,10 +173,20 @@ class Forgetting:
         async for message in read_topic(self._kafka, topic):
             if message.value is None:
                 gone.discard(message.key or b"")
-            elif LETTER in dict(message.headers) and _raw_mention(message.value, traces):
+            elif LETTER in dict(message.headers) and (
+                traces.mention(self._flag(message.value)) or _raw_mention(message.value, traces)
+            ):
                 gone.add(message.key or b"")
         await self._publisher.publish([Record(topic, key, None) for key in sorted(gone)])
         self._tell(f"{topic}: {len(gone)} dead letters removed")
+
+    def _flag(self, value: bytes | None) -> dict[str, Any]:
+        """Return the fields of a flag as far as they are there; a platform's own event is mapped to them."""
+        event = _parsed(value)
+        if not isinstance(event, dict):
+            return {}
+        event_map = self._settings.worker.event_map
+        return mapped(event, event_map) if event_map else event
 
     async def _what_stays(self) -> None:
         kept = [*self._kafka.topics.flags]
@@ -203,12 +233,6 @@ def _without(suspect: Suspect, traces: Traces) -> Suspect:
     return suspect.model_copy(update=update)
 
 
-def _flag_of(event: dict[str, Any], event_map: Mapping[str, str]) -> dict[str, Any]:
-    flag = mapped(event, event_map) if event_map else event
-    listing = flag.get("listing")
-    return {"flag_id": flag.get("flag_id"), "listing": listing.get("id") if isinstance(listing, dict) else None}
-
-
 def _parsed(value: bytes | None) -> Any:
     try:
         return orjson.loads(value or b"null")
@@ -217,22 +241,8 @@ def _parsed(value: bytes | None) -> Any:
 
 
 def _raw_mention(value: bytes, traces: Traces) -> bool:
-    """Whether bytes mention what is forgotten: as a text of the JSON, or anywhere where they are no JSON."""
+    """Whether bytes mention what is forgotten: in a field of their JSON, or in quotes where they are no JSON."""
     try:
         return traces.mention(orjson.loads(value))
     except orjson.JSONDecodeError:
-        return any(name.encode() in value for name in traces.sellers | traces.listings | traces.flags)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, int):
-            yield str(item)  # a platform may number its listings and sellers
-        elif isinstance(item, dict):
-            stack += item.values()
-        elif isinstance(item, list):
-            stack += item
+        return any(f'"{name}"'.encode() in value for name in traces.sellers | traces.listings | traces.flags)

@@ -26,8 +26,7 @@ from qexplorer.search.backend import Document, WriteMode
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import Settings
 from worker.app import Pipeline
-from worker.dead_letters import LETTER, DeadLetters
-from worker.delivery import Delivery
+from worker.dead_letters import LETTER
 from worker.handler import Handler
 from worker.health import Pulse
 from worker.kafka import KafkaPublisher, Publisher, Record, client_options, translated
@@ -35,7 +34,7 @@ from worker.limits import DeadLetterLimits
 from worker.reading import Place, bounds_of, open_reader
 from worker.release import Release, Releases
 from worker.topics import partitions_of, wanted
-from worker.wiring import Memory, checked, explorers, inference_of, spare_collector
+from worker.wiring import Memory, checked, explorers, handler_of, inference_of, spare_collector
 
 log = structlog.get_logger()
 
@@ -94,15 +93,7 @@ class ReplaySearch(OpenSearchClient):
         return await super().request(method, path, body, params)
 
 
-class Output:
-    """Where the records of a replay go, all of them: nothing else takes any."""
-
-    async def publish(self, records: Sequence[Record]) -> None:
-        """Return once the records are safe."""
-        raise NotImplementedError
-
-
-class TopicOutput(Output):
+class TopicOutput:
     """Puts the records into one topic, under their keys."""
 
     def __init__(self, publisher: Publisher, topic: str) -> None:
@@ -116,7 +107,7 @@ class TopicOutput(Output):
         )
 
 
-class FileOutput(Output):
+class FileOutput:
     """Appends the records to a file as JSON lines; several processes may share it.
 
     What a cut-off process repeats has the same key: a reader keeps the last. A line that it has half written stays
@@ -175,7 +166,7 @@ async def run_replay(settings: Settings, replay: Replay, tell: Callable[[str], N
             Releases(settings, explorers(search, memory, settings, clock=clock, limiter=limiter), replay.prompt).read(),
             replay.index,
         )
-        output: Output
+        output: Publisher
         if topic:
             await partitions_of(settings.kafka, [topic])
             output = TopicOutput(await stack.enter_async_context(KafkaPublisher(settings.kafka)), topic)
@@ -186,29 +177,9 @@ async def run_replay(settings: Settings, replay: Replay, tell: Callable[[str], N
         await memory.ensure(search)
         ends = await _bounds(settings, replay, search, memory.indices[1])
         inference = await stack.enter_async_context(inference_of(release, Pulse(settings.worker.heartbeat_timeout_s)))
-        topics = settings.kafka.topics
-        handler = Handler(
-            Delivery(
-                output,
-                memory.discoveries,
-                memory.bank,
-                topics=topics,
-                clock=clock,
-                claim_timeout_s=settings.explore.claim_timeout_s,
-            ),
-            inference,
-            DeadLetters(
-                output,
-                topics.dead_letters,
-                clock=clock,
-                metrics=metrics,
-                limits=DeadLetterLimits(in_a_row=NO_LIMIT, share=1.0),
-            ),
-            release=release,
-            settings=settings,
-            clock=clock,
-            metrics=metrics,
-        )
+        # What cannot be answered is part of what is compared, however much it is.
+        limits = DeadLetterLimits(in_a_row=NO_LIMIT, share=1.0)
+        handler = handler_of(settings, memory, output, inference, release, limits=limits, metrics=metrics)
         reader = await stack.enter_async_context(Reader(settings, replay, ends))
         spare_collector()
         flags, seconds = await _run(reader, handler, settings, replay.rate, tell)
@@ -300,11 +271,12 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
         return messages or (None if await self._at_the_end() else [])
 
     async def _at_the_end(self) -> bool:
-        places = self._consumer.assignment()
-        if not self.generation:
-            return False
-        left = [place for place in places if await self._consumer.position(place) < self._ends.get(place, (0, 0))[1]]
-        return not left
+        if places := self._consumer.assignment():
+            ends = {place: self._ends.get(place, (0, 0))[1] for place in places}
+            return not [place for place in places if await self._consumer.position(place) < ends[place]]
+        # Without a partition, as in a rebalance or beside enough others: stand by until the run as a whole is done.
+        left = [place for place, (start, end) in self._ends.items() if start < end]
+        return not [place for place in left if (await self._consumer.committed(place) or 0) < self._ends[place][1]]
 
     def delivered(self, messages: Sequence[Any], generation: int) -> int:
         """Note what is safe; return how many were not ours any more."""

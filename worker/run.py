@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +19,15 @@ from qexplorer.settings import Settings
 from schemas import Command, Control
 from worker.app import Pipeline, create_app
 from worker.control import TRIPPED, ControlTopic, Orders, order
-from worker.dead_letters import DeadLetters
-from worker.delivery import Delivery
 from worker.follow import Follower, show
 from worker.handler import Handler
 from worker.health import Pulse, health_server
 from worker.inference import InferenceProcess
 from worker.kafka import KafkaPublisher
 from worker.limits import DeadLetterLimits
-from worker.release import Release, Releases
+from worker.release import Releases
 from worker.topics import check_topics
-from worker.wiring import Memory, checked, dry_run_suffix, explorers, inference_of, spare_collector, topics_of
+from worker.wiring import Memory, checked, dry_run_suffix, explorers, handler_of, inference_of, spare_collector
 
 log = structlog.get_logger()
 
@@ -79,11 +78,10 @@ async def run_worker(settings: Settings) -> int:
         limits = DeadLetterLimits(
             in_a_row=settings.worker.dead_letters_in_a_row, share=settings.worker.dead_letter_share
         )
-        orders = Orders(lambda _: _obey(orders, limits, metrics))
+        orders = Orders(lambda: _obey(orders, limits, metrics))
         control = await stack.enter_async_context(ControlTopic(settings.kafka, orders))
-        handler = _handler(
-            settings, memory, publisher, inference, release, limits=limits, orders=orders, metrics=metrics
-        )
+        trip = _tripping(settings.kafka.topics.control, publisher, orders)
+        handler = handler_of(settings, memory, publisher, inference, release, limits=limits, metrics=metrics, trip=trip)
         show(release, metrics)
         spare_collector()
         log.info("ready to consume", health_port=port, policies=len(release.policies.policies))
@@ -109,36 +107,16 @@ def _obey(orders: Orders, limits: DeadLetterLimits, metrics: Metrics) -> None:
     metrics.tripped.set(orders.tripped)
 
 
-def _handler(
-    settings: Settings,
-    memory: Memory,
-    publisher: KafkaPublisher,
-    inference: InferenceProcess,
-    release: Release,
-    *,
-    limits: DeadLetterLimits,
-    orders: Orders,
-    metrics: Metrics,
-) -> Handler:
-    clock = SystemClock()
-    topics = topics_of(settings)
+def _tripping(topic: str, publisher: KafkaPublisher, orders: Orders) -> Callable[[str], Awaitable[None]]:
+    """Return what has the fleet pause because of too many dead letters."""
 
     async def trip(reason: str) -> None:
-        record = order(Command.PAUSE, reason, clock, topics.control, issued_by=TRIPPED)
+        record = order(Command.PAUSE, reason, SystemClock(), topic, issued_by=TRIPPED)
         await publisher.publish([record])
         # The topic says so in a moment to all workers; this one stops now.
         orders.take(Control.from_bytes(record.value or b""))
 
-    dead_letters = DeadLetters(publisher, topics.dead_letters, clock=clock, metrics=metrics, limits=limits, trip=trip)
-    delivery = Delivery(
-        publisher,
-        memory.discoveries,
-        memory.bank,
-        topics=topics,
-        clock=clock,
-        claim_timeout_s=settings.explore.claim_timeout_s,
-    )
-    return Handler(delivery, inference, dead_letters, release=release, settings=settings, clock=clock, metrics=metrics)
+    return trip
 
 
 async def _consume(parts: Parts) -> int:

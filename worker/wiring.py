@@ -1,21 +1,27 @@
 """What a worker and a replay are made of: the same parts, with a memory and topics of their own."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from qexplorer.bank import QueryBank
-from qexplorer.clock import Clock
+from qexplorer.clock import Clock, SystemClock
 from qexplorer.discoveries import Discoveries
 from qexplorer.explore import Explorer
 from qexplorer.limiter import SearchLimiter
+from qexplorer.metrics import Metrics
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.mapping import bank_body, discoveries_body
 from qexplorer.settings import Settings, Topics
 from qexplorer.triage import Triage
+from worker.dead_letters import DeadLetters, nobody
+from worker.delivery import Delivery
+from worker.handler import Handler
 from worker.health import Pulse
 from worker.inference import InferenceProcess
+from worker.kafka import Publisher
+from worker.limits import DeadLetterLimits
 from worker.release import Explorers, Release
 
 
@@ -76,6 +82,31 @@ async def checked(release: Release, search: OpenSearchClient) -> Release:
     for name in release.indices:
         await search.count(name)
     return release
+
+
+def handler_of(
+    settings: Settings,
+    memory: Memory,
+    publisher: Publisher,
+    inference: InferenceProcess,
+    release: Release,
+    *,
+    limits: DeadLetterLimits,
+    metrics: Metrics,
+    trip: Callable[[str], Awaitable[None]] = nobody,
+) -> Handler:
+    """Return the handler of a worker or a replay over its parts; all that it sends goes through `publisher`."""
+    clock, topics = SystemClock(), topics_of(settings)
+    delivery = Delivery(
+        publisher,
+        memory.discoveries,
+        memory.bank,
+        topics=topics,
+        clock=clock,
+        claim_timeout_s=settings.explore.claim_timeout_s,
+    )
+    letters = DeadLetters(publisher, topics.dead_letters, clock=clock, metrics=metrics, limits=limits, trip=trip)
+    return Handler(delivery, inference, letters, release=release, settings=settings, clock=clock, metrics=metrics)
 
 
 @asynccontextmanager

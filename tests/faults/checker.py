@@ -23,11 +23,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """A record of the output: its kind, identity and content, when the broker got it, and what it is about."""
+    """A record of the output: its kind and identity, when the broker got it, and what it is about."""
 
     kind: str
     key: str
-    content: str
     at: float
     flag: str = ""
     listing: str = ""

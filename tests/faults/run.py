@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -150,22 +149,21 @@ class Recorder:
     def _take(self, message: Any) -> None:
         headers = dict(message.headers)
         at = message.timestamp / 1000
-        content = hashlib.sha256(message.value or b"").hexdigest()
         key = (message.key or b"").decode()
         if message.topic == self._topics["dead_letters"]:
             letter = orjson.loads(headers["qx-dead-letter"])
             place = (letter["position"]["partition"], letter["position"]["offset"])
             self.aside.add(place)
             reason = letter["reason"]
-            self.came.append(Came(kind="DeadLetter", key=key, content=content, at=at, place=place, reason=reason))
+            self.came.append(Came(kind="DeadLetter", key=key, at=at, place=place, reason=reason))
             return
         kind = headers["type"].decode()
         record = orjson.loads(message.value)
         if kind == "FlagResult":
             self.answered.add(record["flag_id"])
-            self.came.append(Came(kind=kind, key=key, content=content, at=at, flag=record["flag_id"]))
+            self.came.append(Came(kind=kind, key=key, at=at, flag=record["flag_id"]))
         elif kind == "Suspect":
-            self.came.append(Came(kind=kind, key=key, content=content, at=at, listing=record["listing_id"]))
+            self.came.append(Came(kind=kind, key=key, at=at, listing=record["listing_id"]))
 
 
 class Run:

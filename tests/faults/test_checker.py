@@ -13,8 +13,8 @@ SENT = [Sent(flag=f"f{n}", partition=0, offset=n, sibling=f"s{n}") for n in rang
 def answer(number: int, at: float) -> list[Came]:
     """Return the records of a whole answer."""
     return [
-        Came(kind="Suspect", key=f"k{number}", content="c", at=at, listing=f"s{number}"),
-        Came(kind="FlagResult", key=f"r{number}", content="c", at=at, flag=f"f{number}"),
+        Came(kind="Suspect", key=f"k{number}", at=at, listing=f"s{number}"),
+        Came(kind="FlagResult", key=f"r{number}", at=at, flag=f"f{number}"),
     ]
 
 
@@ -41,7 +41,7 @@ def test_a_flag_in_the_dead_letters_needs_a_reason() -> None:
     """A good flag that was set aside is a broken promise; poison that was not is one as well."""
     history = whole()
     history.came = [came for came in history.came if came.flag != "f1"]
-    history.came.append(Came(kind="DeadLetter", key="d", content="c", at=101.0, place=(0, 1), reason="unexpected"))
+    history.came.append(Came(kind="DeadLetter", key="d", at=101.0, place=(0, 1), reason="unexpected"))
     assert judge(history).unexplained == ["f1"]
     history.sent[1] = replace(history.sent[1], poison=True)
     assert judge(history).kept

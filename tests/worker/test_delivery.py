@@ -19,7 +19,7 @@ from qexplorer.settings import ExploreSettings, SearchSettings, Topics
 from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from qexplorer.triage import Triage
 from schemas import FlagResult, Suspect
-from worker.delivery import Delivery
+from worker.delivery import Caps, Delivery
 
 POLICY = Policy(id="drugs", kinds=("drugs",))
 
@@ -244,3 +244,13 @@ async def test_a_worker_that_dies_while_it_holds_loses_nothing() -> None:
         await Worker(store, publisher, clock, "plug", policy=policy).run("a1")
     await Worker(store, publisher, clock, "plug", policy=policy).run("a1")
     assert sorted(listings_of(publisher)) == ["b2", "c3"]
+
+
+async def test_what_was_published_an_hour_ago_is_not_kept_in_mind() -> None:
+    """A worker that runs for months counts the last hour alone, also for a policy without a cap."""
+    clock = ManualClock()
+    caps = Caps(Discoveries(MemoryStore(), "discoveries"), clock)
+    for _ in range(100):
+        caps.count("drugs", 1)
+        clock.advance(60)
+    assert len(caps._mine["drugs"]) <= 61
