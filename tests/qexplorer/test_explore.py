@@ -340,6 +340,23 @@ async def test_a_search_that_alone_never_answers_is_refused_in_the_end() -> None
     assert fates(answer)["sauce"] is QueryFate.FAILED
 
 
+async def test_while_nothing_is_answered_no_search_is_given_up() -> None:
+    """Where even a count gets no answer it is the search as a whole that is out of reach, however long."""
+    world = World(a_listing("b2", "plug gummies sauce"))
+
+    class Broken(MemorySearcher):
+        async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+            return [SearchResult(problem=SearchProblem.UNAVAILABLE, reason="503", dsl_hash="any")] * len(requests)
+
+        async def count(self, index: str) -> int:
+            raise SearchUnavailableError(f"{index} cannot be counted")
+
+    world.explorer._searching._searcher = Broken()
+    for _ in range(MOST_ROUNDS + 2):
+        with pytest.raises(SearchUnavailableError):
+            await world.ask(a_flag("a1", "x"), says="plug gummies")
+
+
 async def test_further_pages_are_read_where_most_hits_are_known() -> None:
     """Known items are dropped behind the search; a full page with little new is followed by the next."""
     crowd = [a_listing(f"x{n:02d}", f"plug gummies w{n}a w{n}b w{n}c") for n in range(9)]

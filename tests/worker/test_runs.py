@@ -11,7 +11,7 @@ from qexplorer.errors import BadInputError
 from qexplorer.evaluation.results import read_results
 from qexplorer.testing import START, a_flag
 from schemas import FlagOutcome, FlagResult, Query, QuerySource, SeedFlag, Suspect
-from worker.runs import RunRecords, compare_runs
+from worker.runs import RunRecords, _pool, compare_runs
 
 QUERY = Query(id="q", text="lean", normalised="lean", source=QuerySource.GREEDY)
 
@@ -34,7 +34,8 @@ def write(path: Path, found: Mapping[str, Sequence[tuple[str, float]]]) -> Path:
                 triage_score=score,
                 found_at=START,
             )
-            lines.append({"type": "Suspect", "key": suspect.review_key, "record": orjson.loads(suspect.to_bytes())})
+            key = f"{suspect.review_key}-{flag}"
+            lines.append({"type": "Suspect", "key": key, "record": orjson.loads(suspect.to_bytes())})
         outcome = FlagOutcome.SUSPECTS if listings else FlagOutcome.EMPTY
         result = FlagResult(
             result_id=flag, flag_id=seed.flag_id, policy="drugs", outcome=outcome, searches=3, hits=9, at=START
@@ -57,6 +58,16 @@ def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
     assert [row.finds for row in rows if row.method == "good"] == [10.0] * 4
     flags = (tmp_path / "good-to-poor" / "flags.csv").read_text().splitlines()
     assert flags[1] == '"flag-f0",2,1.0,3,1,0.0,3,1,0'
+
+
+def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> None:
+    """Ten flags with the same violating find make one find of their pool, not ten."""
+    names = [f"f{n}" for n in range(10)]
+    one = write(tmp_path / "one.jsonl", {name: [("same", 0.5 + n / 100)] for n, name in enumerate(names)})
+    run = RunRecords.read(one)
+    pool = _pool(run, [f"flag-{name}" for name in names])
+    assert [suspect.listing_id for suspect in pool] == ["same"]
+    assert pool[0].triage_score == 0.59
 
 
 def test_without_labels_the_report_says_that_it_is_no_proof(tmp_path: Path) -> None:
