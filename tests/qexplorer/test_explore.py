@@ -351,6 +351,7 @@ async def test_while_nothing_is_answered_no_search_is_given_up() -> None:
         async def count(self, index: str) -> int:
             raise SearchUnavailableError(f"{index} cannot be counted")
 
+    await world.ask(a_flag("z9", "y"), says="gummies sauce")
     world.explorer._searching._searcher = Broken()
     for _ in range(MOST_ROUNDS + 2):
         with pytest.raises(SearchUnavailableError):
