@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from qexplorer.demo.workers import workers
 from qexplorer.errors import ConfigError
@@ -114,6 +115,47 @@ async def test_a_replay_that_was_killed_goes_on_and_several_share_the_work(site:
     both = [subprocess.Popen(command) for _ in range(2)]  # noqa: ASYNC220, S603 - our own arguments
     assert [await asyncio.to_thread(process.wait, 90) for process in both] == [0, 0]
     assert answered(out) == {f"flag-x{n}" for n in range(300)}
+
+
+async def test_a_process_beyond_the_partitions_stands_by(engines: Endpoints, tmp_path: Path) -> None:
+    """It has nothing to read and does not end: when the one that works is killed, it finishes the run."""
+    site = Site(engines, tmp_path, {"kind": "scripted"})
+    await site.prepare(partitions=1)
+    now = datetime.now(UTC)
+    await site.send(*(a_flag(f"x{n}", f"zaza{n % FLAGS}x lean", flagged_at=now).to_bytes() for n in range(100)))
+    out = site.folder / "one.jsonl"
+    command = [
+        sys.executable, "-m", "worker", "replay", "--run", "one", "--out", str(out),
+        "--config", str(site.folder / "topics.yaml"), "--rate", "5",
+    ]  # fmt: skip
+    first = subprocess.Popen(command, start_new_session=True)  # noqa: ASYNC220, S603 - our own arguments
+    async with asyncio.timeout(60):
+        while not out.exists() or out.stat().st_size == 0:  # noqa: ASYNC110 - a file of another process
+            await asyncio.sleep(0.1)
+    command[-1] = "1000"
+    second = subprocess.Popen(command)  # noqa: ASYNC220, S603 - our own arguments
+    group = f"{site.settings['kafka']['group']}-replay-one"
+    await until_members(site.brokers, group, 2)
+    # Whichever of the two has the partition, the one that is left finishes.
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert await asyncio.to_thread(second.wait, 90) == 0
+    assert answered(out) == {f"flag-x{n}" for n in range(100)}
+
+
+async def until_members(brokers: str, group: str, count: int) -> None:
+    """Wait until a group has settled with so many members."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                found = (await admin.describe_consumer_groups([group]))[0].to_object()["groups"][0]
+                if found["state"] == "Stable" and len(found["members"]) == count:
+                    return
+                await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
 
 
 async def test_production_is_refused(site: Site) -> None:
