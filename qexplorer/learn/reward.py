@@ -8,6 +8,10 @@ For a seed x and a query q with the hits H (its first k, the seed's own campaign
 p is the probability that the campaign is wanted, n(c) how many other seeds' queries reach it already: without w every
 seed's best set is the same dozen general queries. A listing that resembles no other is a campaign of its own. Divided
 by the fixed k, so that a narrow query cannot look better than a broad one, the reward lies in [−1.5, 1].
+
+A reply is worth what it adds to the other replies of its seed, for they run together: what one of them finds as well
+counts as if five more seeds reached it. Each search costs half a campaign, so a query that finds nothing is worse than
+none.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +22,8 @@ from qexplorer.rank import FALSE_HIT
 
 HITS = 50
 NOVELTY = 10.0
+REPLY = 5.0
+SEARCH = 0.5
 WORST = -1.5
 PLACE = 0.85
 GOOD_PRECISION = 0.8
@@ -79,16 +85,16 @@ def best_set(
 
 
 def reply_value(queries: Sequence[Asked], own: str, reached: Mapping[str, float]) -> float:
-    """Return the reward of a reply: its queries' marginal gains, each place counting 0.85 of the one before, over k.
+    """Return the reward of a reply: its queries' marginal gains, less what their searches cost, over k.
 
-    A reply without queries could not be read and has the worst reward.
+    Each place counts 0.85 of the one before. A reply without queries could not be read and has the worst reward.
     """
     if not queries:
         return WORST
     covered: set[str] = set()
     value = 0.0
     for place, asked in enumerate(queries):
-        value += PLACE**place * gain(asked, own, covered, reached)
+        value += PLACE**place * (gain(asked, own, covered, reached) - SEARCH)
         covered |= set(asked.found)
     return max(WORST, value / HITS)
 

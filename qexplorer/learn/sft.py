@@ -6,6 +6,7 @@ from typing import Any
 
 from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn.guards import check_log
+from qexplorer.learn.head import score_replies_only
 from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
     TrainingSettings,
@@ -67,6 +68,7 @@ def run(trainer: Any, *, resume: bool) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    score_replies_only(trainer.model)
     trainer.train(resume_from_checkpoint=resume or None)
     stopped = [each.error for each in trainer.callback_handler.callbacks if getattr(each, "error", None)]
     if stopped:

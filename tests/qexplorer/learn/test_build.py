@@ -1,5 +1,6 @@
 """From flags and an index to rows to train on, on the shipped fakes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from qexplorer.discoveries import review_key
 from qexplorer.errors import BadInputError
 from qexplorer.learn import build
-from qexplorer.learn.derive import write_sets
-from qexplorer.learn.store import FlagRow, JudgedRow, ReplyRow, SearchRow, Store, read_table
+from qexplorer.learn.derive import open_found, preference_pairs, write_sets
+from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store, read_table
 from qexplorer.llm.engine import Prompt, Sampling
 from qexplorer.llm.prompt import load_template
 from qexplorer.llm.scripted import ScriptedEngine
@@ -36,7 +37,7 @@ def searcher() -> MemorySearcher:
 
 def replies(prompt: Prompt) -> Sequence[str]:
     number = prompt.listing.split("drip")[1][0]
-    return ["zaza; lean", f"drip{number}", "lean", "zaza lean", "lean; zaza", "(((", f"stuff{number}; zaza"]
+    return ["zaza; lean", f"drip{number}", "lean", "zaza lean", "lean; zaza", f"stuff{number}", f"zaza; stuff{number}"]
 
 
 def asker() -> build.Asker:
@@ -86,6 +87,27 @@ def test_the_search_budget_is_kept(store: Store) -> None:
     assert build.propose_queries(store, INDEX, 1) == ["zaza"]
     build.add_replies(store, store.read(FlagRow), asker(), lambda _: None)
     assert build.propose_queries(store, INDEX, 3) == ["zaza", "lean", "drip0"]
+
+
+async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> None:
+    """What the seed's other replies find as well counts less than what only one of them finds."""
+    build.add_flags(store, INDEX, FLAGS[:1])
+    finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
+    store.add([IndexRow(index=INDEX, size=10_000)])
+    store.add([ListingRow(index=INDEX, listing_id=name, version="1", normalised=f"{name}{name}") for name in "abcde"])
+    store.add([JudgedRow(index=INDEX, listing_id=name, wanted=1.0, judge="words@1") for name in ("s0", *"abcde")])
+    store.add(
+        [
+            SearchRow(key=build.search_key(INDEX, query), index=INDEX, query=query, total=len(ids), ids=ids)
+            for query, ids in finds.items()
+        ]
+    )
+    written = [
+        ReplyRow(index=INDEX, flag_id="flag-s0", asker="one", source="sample", text=text, finished=True)
+        for text in ("zaza", "zaza; drip", "drip; zaza", "drip", "lean")
+    ]
+    (pair,) = preference_pairs(open_found(store, INDEX), written, Counter())[:1]
+    assert pair.chosen.text == "lean"
 
 
 async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, searcher: MemorySearcher) -> None:

@@ -42,10 +42,11 @@ def test_a_query_with_a_word_of_the_seed_is_liked() -> None:
 
 
 def test_a_reply_is_worth_its_queries_in_their_order() -> None:
-    """Each place counts 0.85 of the one before, over the fixed 50."""
+    """Each place counts 0.85 of the one before, over the fixed 50; a search costs half a campaign."""
     one, two = asked("one", a=1.0, b=1.0), asked("two", b=1.0, c=1.0)
-    assert reply_value([one, two], "own", {}) == pytest.approx((2 + 0.85) / 50)
-    assert reply_value([two], "own", {}) > reply_value([asked("none")], "own", {}) == 0.0
+    assert reply_value([one, two], "own", {}) == pytest.approx((1.5 + 0.85 * 0.5) / 50)
+    assert reply_value([two], "own", {}) > reply_value([two, asked("none")], "own", {})
+    assert reply_value([asked("none")], "own", {}) == pytest.approx(-0.5 / 50)
 
 
 def test_what_must_not_run_is_the_worst() -> None:
