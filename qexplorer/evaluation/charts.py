@@ -117,7 +117,9 @@ def _svg(figure: Any, legend_of: Any) -> str:
     """Return the figure as an SVG element, with the legend of one panel for all of them below."""
     if legend_of is not None:
         handles, labels = legend_of.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        # As many columns as have room: the longest names are some 2.6 inches wide.
+        columns = max(1, int(figure.get_figwidth() // 2.6))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -7,6 +7,7 @@ from html import escape
 from qexplorer.evaluation.bootstrap import ratio
 from qexplorer.evaluation.charts import bars, discovery_curves, finds_by_searches, shown_methods
 from qexplorer.evaluation.equal_hits import at_equal_hits
+from qexplorer.evaluation.gap import references, shares
 from qexplorer.evaluation.methods import is_upper_reference
 from qexplorer.evaluation.metrics.survival import survival
 from qexplorer.evaluation.results import Results, Row, SeedRow, pick
@@ -43,6 +44,7 @@ def markdown_report(results: Results) -> str:
             parts.append(_markdown(head, lines, f"Finds by kind of the listing, {load} searches a seed"))
         if equal := equal_hits_table(rows):
             parts.append(_markdown(EQUAL_HITS, equal, _equal_title(rows)))
+        parts += [_markdown(*gap_table(rows, name)) for name in references(rows)]
     if survived := survival_table(results.rows):
         parts.append(_markdown(SURVIVAL, survived, "Finds among disguised listings ÷ finds among the same undisguised"))
     return "\n".join(parts)
@@ -63,6 +65,8 @@ def html_report(results: Results) -> str:
         parts += ["<h3>At equal searches</h3>", *(_html_table(table) for table in tables(rows))]
         if equal := equal_hits_table(rows):
             parts += ["<h3>At equal fetched hits</h3>", _html(EQUAL_HITS, equal, _equal_title(rows))]
+        if upper := references(rows):
+            parts += ["<h3>The gap to the upper references</h3>", *(_html(*gap_table(rows, name)) for name in upper)]
         for load in _loads_with_kinds(rows):
             head, lines = kinds_table(pick(rows, load=load))
             parts.append(_html(head, lines, f"By kind of the listing found: {load} searches a seed, finds a group"))
@@ -95,6 +99,17 @@ def kinds_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         for method, each in counts.items()
     ]
     return ["method", *kinds], lines
+
+
+def gap_table(rows: Sequence[Row], reference: str) -> tuple[list[str], list[list[str]], str]:
+    """Return head, lines and title of the share of a reference's finds that each method has, a column a load."""
+    found = shares(rows, reference)
+    loads = sorted({load for each in found.values() for load in each})
+    lines = [
+        [method, *(each[load].text(2) if load in each else "" for load in loads)] for method, each in found.items()
+    ]
+    head = ["method", *(f"{load} searches" for load in loads)]
+    return head, lines, f"Finds ÷ finds of the upper reference {reference}"
 
 
 def survival_table(rows: Sequence[Row]) -> list[list[str]]:
