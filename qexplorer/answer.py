@@ -116,6 +116,7 @@ def _suspect(seed: Seed, judged: Judged, shown: Shown, stamp: Stamp) -> tuple[It
         position=seed.position,
         found_at=stamp.now,
         near_duplicates=shown.near_duplicates,
+        policy_priority=seed.policy.priority,
     )
     return item, suspect
 

@@ -27,7 +27,7 @@ class Policy(Section):
     item is shown; `cap_per_seed` bounds how many suspects one flag may publish, `cap_per_hour` how many the whole fleet
     may publish for the policy in an hour: what is above it waits, and the best of it comes first; a flag older than
     `max_flag_age` is not explored; `text_may_leave` allows an engine on another machine; `priority` 1 is
-    the most urgent.
+    the most urgent, and stands on each suspect for those who review.
     """
 
     id: Name

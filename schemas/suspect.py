@@ -41,7 +41,8 @@ class Suspect(Wire):
     `review_key` is the same whatever the seed, retry or model version: hash of index, listing id, content
     version and policy. `rank` counts from 1 within the query; `depth` is 1 for the sibling of a flag that
     the platform raised by itself, 2 for the sibling of one that was found through a suspect, and so on.
-    `near_duplicates` are the ids of listings found with it that say nearly the same.
+    `near_duplicates` are the ids of listings found with it that say nearly the same. `policy_priority` is that of its
+    policy, 1 the most urgent: queues that are not one pool can be ordered by it first.
     """
 
     review_key: Id
@@ -64,3 +65,4 @@ class Suspect(Wire):
     position: Position | None = None
     found_at: AwareDatetime
     near_duplicates: tuple[str, ...] = ()
+    policy_priority: Annotated[int, Field(ge=1, le=9)] = 5

@@ -80,9 +80,11 @@ def fates(answer: Answer) -> dict[str, QueryFate]:
 async def test_a_suspect_says_why_it_is_shown() -> None:
     """A suspect carries its seed, its query with source and DSL hash, its rank, versions, trace and depth."""
     world = World(a_listing("b2", "tasty plug gummies cheap"), a_listing("c3", "garden chair"))
-    (answer,) = await world.ask(a_flag("a1", "plug and play gummies"), says="plug gummies")
+    flag = a_flag("a1", "plug and play gummies")
+    (answer,) = await world.ask(flag, says="plug gummies", policy=replace_policy(priority=2))
     (suspect,) = answer.suspects
     assert (suspect.listing_id, suspect.seed.flag_id, suspect.index) == ("b2", "flag-a1", "listings")
+    assert suspect.policy_priority == 2
     assert (suspect.query.text, suspect.query.source) == ("plug gummies", QuerySource.GREEDY)
     assert (suspect.rank, suspect.depth, suspect.seller) == (1, 1, "seller-b2")
     assert (suspect.versions.model, suspect.versions.adapter) == ("m@1", "a@1")
