@@ -46,6 +46,14 @@ class Policy(Section):
     max_flag_age: timedelta = timedelta(days=30)
     text_may_leave: bool = False
 
+    def require_may_read(self, engine: EngineSettings) -> None:
+        """Raise ConfigError where the engine is on another machine and the policy's text may not leave this one."""
+        if leaves_machine(engine) and not self.text_may_leave:
+            raise ConfigError(
+                f"policy {self.id} would send text to {engine.base_url}, but text_may_leave is false",
+                remedy="Use an engine on this machine, or set text_may_leave: true",
+            )
+
 
 class Policies(Section):
     """All policies of an installation."""
@@ -86,11 +94,7 @@ class Policies(Section):
                     f"policy {policy.id} names the engine {policy.engine}, which the settings do not have",
                     remedy=f"Use one of: {', '.join(sorted(engines))}; or add it under engines",
                 )
-            if leaves_machine(engine) and not policy.text_may_leave:
-                raise ConfigError(
-                    f"policy {policy.id} would send text to {engine.base_url}, but text_may_leave is false",
-                    remedy="Use an engine on this machine, or set text_may_leave: true",
-                )
+            policy.require_may_read(engine)
         whole = [
             policy.model_copy(update={"prompt": _prompt(policy, engines[policy.engine])}) for policy in self.policies
         ]

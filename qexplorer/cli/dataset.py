@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexplorer.cli.common import Config, Fields, OpenSearchUrl, lines_to, progress, settings_of
-from qexplorer.errors import BadInputError
+from qexplorer.errors import BadInputError, ConfigError
 
 if TYPE_CHECKING:
     from qexplorer.learn.build import Asker, Judges
+    from qexplorer.learn.llm_judge import LlmJudge
     from qexplorer.learn.store import Store
     from qexplorer.settings import Settings
     from schemas import FlaggedListing
@@ -57,6 +58,9 @@ def build(
     samples: Annotated[int, typer.Option(min=1, help="Replies drawn of each flag.")] = 8,
     temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of draws and targets.")] = 0,
+    llm_judge: Annotated[
+        str | None, typer.Option(help="Engine of the settings that judges what is not labelled, before the triage.")
+    ] = None,
     field: Fields = None,
     opensearch: OpenSearchUrl = None,
     config: Config = None,
@@ -76,7 +80,9 @@ def build(
     assert judge is not None  # noqa: S101 - a path was given
     # Later rounds judge what they find by the same triage.
     write_whole(triage_of(store, index), triage.read_bytes())
-    judges = Judges(triage=judge, verdicts=_verdicts(verdicts))
+    judges = Judges(
+        triage=judge, verdicts=_verdicts(verdicts), llm=_llm_judge(llm_judge, settings, known) if llm_judge else None
+    )
     made = asyncio.run(_build(settings, store, index, known, judges, asker, most=searches, seed=seed))
     typer.echo(made, err=True)
 
@@ -100,7 +106,10 @@ async def _build(
     async with OpenSearchClient(settings.search) as client:
         with progress("searches") as meter:
             await fill(store, client, index, known, judges, most=most, asker=asker, tell=meter.more)
-    return as_markdown(write_sets(store, inputs={"seed": seed, "triage": judges.triage.version}, seed=seed))
+    inputs = {"seed": seed, "triage": judges.triage.version}
+    if judges.llm is not None:
+        inputs["llm judge"] = judges.llm.version
+    return as_markdown(write_sets(store, inputs=inputs, seed=seed))
 
 
 def _flags(source: Path, field: list[str] | None, settings: "Settings") -> list["FlaggedListing"]:
@@ -123,6 +132,21 @@ def _verdicts(path: Path | None) -> dict[str, bool]:
     read = [Verdict.from_value(dict(row.value)) for row in read_rows(path) if row.value is not None]
     decided = {Decision.VIOLATING: True, Decision.NOT_VIOLATING: False}
     return {verdict.review_key: decided[verdict.decision] for verdict in read if verdict.decision in decided}
+
+
+def _llm_judge(name: str, settings: "Settings", flags: list["FlaggedListing"]) -> "LlmJudge":
+    """Open the engine that judges; what it reads must be allowed to leave this machine where it does."""
+    from qexplorer.learn.llm_judge import LlmJudge
+    from qexplorer.llm import open_engine
+    from qexplorer.policies import load_policies
+
+    if name not in settings.engines:
+        raise ConfigError(f"there is no engine {name}", remedy=f"The settings name {', '.join(settings.engines)}")
+    used = {flag.policy for flag in flags}
+    for policy in load_policies(settings.policies).policies:
+        if policy.id in used:
+            policy.require_may_read(settings.engines[name])
+    return LlmJudge(open_engine(settings.engines[name]))
 
 
 def _asker(model: str, adapter: str, prompt: str, samples: int, temperature: float, seed: int) -> "Asker":

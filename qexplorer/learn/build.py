@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from qexplorer.discoveries import review_key
 from qexplorer.errors import BadInputError, ReplyError
 from qexplorer.guard import refusal
+from qexplorer.learn.llm_judge import LLM, LlmJudge
 from qexplorer.learn.reward import HITS
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store
 from qexplorer.learn.windows import windows
@@ -27,6 +28,7 @@ from schemas import FlaggedListing
 CHUNK = 100
 PIECE = 1_000
 REPLIES_AT_ONCE = 32
+JUDGED_AT_ONCE = 256
 DEADLINE_S = 3600.0
 Progress = Callable[[int], None]
 Tell = Callable[[str, int, int], None]
@@ -34,10 +36,11 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:
-    """Who says whether a listing is wanted: reviewers, by review key, and the triage for what is not labelled."""
+    """Who says whether a listing is wanted: reviewers, by review key; of what has no label a model, else the triage."""
 
     triage: Triage
     verdicts: Mapping[str, bool] = field(default_factory=dict)
+    llm: LlmJudge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,26 +217,62 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
 def judge(store: Store, index: str, judges: Judges) -> None:
     """Keep of each listing found how likely it is wanted, and who says so.
 
-    A reviewer's verdict (by review key) decides where there is one, else a known flag, else calibrated triage: an
-    unlabelled listing is not taken for harmless.
+    A reviewer's verdict (by review key) decides where there is one, else a known flag, else the language model where
+    there is one, else calibrated triage: an unlabelled listing is not taken for harmless.
     """
     flags = [row for row in store.read(FlagRow) if row.index == index]
     flagged, policies = {row.listing_id for row in flags}, {row.policy for row in flags}
     listings = [row for row in store.read(ListingRow) if row.index == index]
-    scores = judges.triage.score([row.normalised for row in listings])
+    known = {row.listing_id: row for row in store.read(JudgedRow) if row.index == index}
     rows: list[JudgedRow] = []
-    for row, score in zip(listings, scores, strict=True):
+    unlabelled: list[ListingRow] = []
+    for row in listings:
         keys = (review_key(index, row.listing_id, row.version, policy) for policy in policies)
         reviewed = [judges.verdicts[key] for key in keys if key in judges.verdicts]
         if reviewed:
-            wanted, by = float(any(reviewed)), "verdict"
+            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=float(any(reviewed)), judge="verdict"))
         elif row.listing_id in flagged:
-            wanted, by = 1.0, "flag"
+            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=1.0, judge="flag"))
         else:
-            wanted, by = score, judges.triage.version
-        rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=wanted, judge=by))
-    known = {row.listing_id: row for row in store.read(JudgedRow) if row.index == index}
+            unlabelled.append(row)
     store.add([row for row in rows if known.get(row.listing_id) != row])
+    if judges.llm is not None:
+        unlabelled = _ask_model(store, judges.llm, unlabelled, [flag.kind for flag in flags], known)
+    else:
+        # Rounds of alignment have the triage alone: it does not take back what a model has said.
+        unlabelled = [row for row in unlabelled if not _is_llm(known.get(row.listing_id))]
+    scores = judges.triage.score([row.normalised for row in unlabelled])
+    by_triage = [
+        JudgedRow(index=index, listing_id=row.listing_id, wanted=score, judge=judges.triage.version)
+        for row, score in zip(unlabelled, scores, strict=True)
+    ]
+    store.add([row for row in by_triage if known.get(row.listing_id) != row])
+
+
+def _is_llm(row: JudgedRow | None) -> bool:
+    """Whether a language model has judged."""
+    return row is not None and row.judge.startswith(LLM)
+
+
+def _ask_model(
+    store: Store, model: LlmJudge, listings: Sequence[ListingRow], kinds: Sequence[str], known: Mapping[str, JudgedRow]
+) -> list[ListingRow]:
+    """Have a model judge listings that it has not judged yet, and return those of which it says neither yes nor no."""
+    unclear: list[ListingRow] = []
+    asked = {row.listing_id for row in known.values() if row.judge == model.version}
+    todo = [row for row in listings if row.listing_id not in asked]
+    for start in range(0, len(todo), JUDGED_AT_ONCE):
+        batch = todo[start : start + JUDGED_AT_ONCE]
+        said = dict(zip(batch, model.score([row.normalised for row in batch], kinds), strict=True))
+        store.add(
+            [
+                JudgedRow(index=row.index, listing_id=row.listing_id, wanted=wanted, judge=model.version)
+                for row, wanted in said.items()
+                if wanted is not None
+            ]
+        )
+        unclear += [row for row, wanted in said.items() if wanted is None]
+    return unclear
 
 
 def search_key(index: str, query: str) -> str:
