@@ -26,8 +26,9 @@ from qexplorer.triage import open_triage, train_triage
 from schemas import FlaggedListing, Listing, WireError
 
 MOST_UNLABELLED = 10_000
-DPO_RATE = 3e-5
+DPO_RATE = 5e-5
 DPO_BATCH = 4
+DPO_EPOCHS = 1.0
 OpenClient = Callable[[], AbstractAsyncContextManager[OpenSearchClient]]
 
 
@@ -108,7 +109,7 @@ def train_adapter(
         train_sft(store.folder / "sft.parquet", sft, settings, on_step("sft"))
     if not rounds:
         return sft
-    further = replace(settings, rank=0, learning_rate=DPO_RATE, batch_size=DPO_BATCH)
+    further = replace(settings, rank=0, learning_rate=DPO_RATE, batch_size=DPO_BATCH, epochs=DPO_EPOCHS)
     return train_rounds(
         store, sft, out / "dpo", further, RoundSettings(), rounds=rounds, searcher=client, on_step=on_step("dpo")
     )

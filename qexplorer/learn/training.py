@@ -25,14 +25,14 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """How to train. `rank` 0 trains no adapter but goes on with one; `learning_rate` is reached after a short rise."""
+    """How to train, as it stands for SFT. `rank` 0 goes on with an adapter; the rate is reached after a short rise."""
 
     model: str = "packaged"
     prompt: str = "short"
     rank: int = 16
     learning_rate: float = 5e-4
     batch_size: int = 16
-    epochs: float = 1.0
+    epochs: float = 3.0
     seed: int = 0
     save_steps: int = 50
 
