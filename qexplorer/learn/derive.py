@@ -11,7 +11,7 @@ from qexplorer.corpus import near_groups
 from qexplorer.learn.build import queries_of, search_key
 from qexplorer.learn.card import as_markdown, card
 from qexplorer.learn.pairs import Pair, Valued, pairs
-from qexplorer.learn.reward import HITS, REPLY, Asked, copies, reply_value
+from qexplorer.learn.reward import HITS, Asked, copies, reply_value, shares
 from qexplorer.learn.store import (
     FlagRow,
     IndexRow,
@@ -120,39 +120,27 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     for reply in replies:
         queries = [_asked(found, query, texts[reply.flag_id]) for query in queries_of(reply)]
         by_flag.setdefault(reply.flag_id, []).append((reply, queries))
-    finds = {flag_id: [_names(queries) for _, queries in written] for flag_id, written in by_flag.items()}
+    first = shares([[asked.query for asked in queries] for row in by_flag.values() for _, queries in row], len(by_flag))
     reached: Counter[str] = Counter()
-    for sets in finds.values():
-        reached.update(_shares(sets))
+    own: dict[str, dict[str, float]] = {}
+    for flag_id, written in by_flag.items():
+        names = Counter(name for _, queries in written for name in {name for asked in queries for name in asked.found})
+        own[flag_id] = {name: count / len(written) for name, count in names.items()}
+        reached.update(own[flag_id])
     made: list[Pair] = []
     for flag_id, written in by_flag.items():
-        sets, shares = finds[flag_id], _shares(finds[flag_id])
-        counts = Counter(name for names in sets for name in names)
+        # The seed's own share is taken out: novelty is about what the others reach.
+        others = {name: reached[name] - share for name, share in own[flag_id].items()}
         valued = [
             Valued(
                 text="; ".join(asked.query for asked in queries) if queries else reply.text,
-                value=reply_value(
-                    queries,
-                    found.campaigns[flag_id],
-                    # Other seeds that reach it, of this seed the other replies.
-                    {name: reached[name] - shares[name] + REPLY * (counts[name] - 1) for name in names},
-                ),
+                value=reply_value(queries, found.campaigns[flag_id], others, first),
                 queries=tuple(asked.query for asked in queries),
             )
-            for (reply, queries), names in zip(written, sets, strict=True)
+            for reply, queries in written
         ]
         made += pairs(flag_id, valued, dropped)
     return made
-
-
-def _names(queries: Sequence[Asked]) -> frozenset[str]:
-    return frozenset(name for asked in queries for name in asked.found)
-
-
-def _shares(sets: Sequence[frozenset[str]]) -> dict[str, float]:
-    """Return for each campaign the share of the sets that hold it."""
-    counts = Counter(name for names in sets for name in names)
-    return {name: count / len(sets) for name, count in counts.items()}
 
 
 def _asked(found: Found, query: str, text: str) -> Asked:

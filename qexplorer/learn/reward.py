@@ -9,21 +9,26 @@ p is the probability that the campaign is wanted, n(c) how many other seeds' que
 seed's best set is the same dozen general queries. A listing that resembles no other is a campaign of its own. Divided
 by the fixed k, so that a narrow query cannot look better than a broad one, the reward lies in [−1.5, 1].
 
-A reply is worth what it adds to the other replies of its seed, for they run together: what one of them finds as well
-counts as if five more seeds reached it. Each search costs half a campaign, so a query that finds nothing is worse than
-none.
+A reply is worth what it adds when all replies run behind a bank of queries, where each query runs once. A query that m
+other replies ask as well brings its gain, costs its search and takes a place in so far as this reply is the first
+
+    s(q) = 1 / (1 + m · 20 / seeds)
+
+with groups of 20 seeds in mind. Each search costs half a campaign, so a query that finds nothing is worse than none.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from qexplorer.near_duplicates import terms
 from qexplorer.rank import FALSE_HIT
 
 HITS = 50
 NOVELTY = 10.0
-REPLY = 5.0
 SEARCH = 0.5
+GROUP = 20.0
 WORST = -1.5
 PLACE = 0.85
 GOOD_PRECISION = 0.8
@@ -84,17 +89,28 @@ def best_set(
     return chosen
 
 
-def reply_value(queries: Sequence[Asked], own: str, reached: Mapping[str, float]) -> float:
+def shares(replies: Sequence[Collection[str]], seeds: int) -> dict[str, float]:
+    """Return for each query how likely a reply is the first of a group of seeds to ask it."""
+    asked = Counter(query for queries in replies for query in set(queries))
+    return {query: 1.0 / (1.0 + (count - 1) * GROUP / seeds) for query, count in asked.items()}
+
+
+def reply_value(
+    queries: Sequence[Asked], own: str, reached: Mapping[str, float], first: Mapping[str, float] = MappingProxyType({})
+) -> float:
     """Return the reward of a reply: its queries' marginal gains, less what their searches cost, over k.
 
-    Each place counts 0.85 of the one before. A reply without queries could not be read and has the worst reward.
+    Each place counts 0.85 of the one before; `first` says how likely this reply is the first to ask a query, 1 where it
+    does not say. A reply without queries could not be read and has the worst reward.
     """
     if not queries:
         return WORST
     covered: set[str] = set()
-    value = 0.0
-    for place, asked in enumerate(queries):
-        value += PLACE**place * (gain(asked, own, covered, reached) - SEARCH)
+    value = place = 0.0
+    for asked in queries:
+        share = first.get(asked.query, 1.0)
+        value += PLACE**place * share * (gain(asked, own, covered, reached) - SEARCH)
+        place += share
         covered |= set(asked.found)
     return max(WORST, value / HITS)
 

@@ -90,7 +90,7 @@ def test_the_search_budget_is_kept(store: Store) -> None:
 
 
 async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> None:
-    """What the seed's other replies find as well counts less than what only one of them finds."""
+    """What the other replies ask as well runs once for all of them, and counts less than what only one asks."""
     build.add_flags(store, INDEX, FLAGS[:1])
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
