@@ -91,9 +91,10 @@ class Forgetting:
                 flag = self._flag(message.value)
                 if traces.mention(flag):
                     listing = flag.get("listing")
-                    found = (flag.get("flag_id"), listing.get("id") if isinstance(listing, dict) else None)
-                    traces.flags |= {str(name) for name in found[:1] if name is not None}
-                    traces.listings |= {str(name) for name in found[1:] if name is not None}
+                    if flag.get("flag_id") is not None:
+                        traces.flags.add(str(flag["flag_id"]))
+                    if isinstance(listing, dict) and listing.get("id") is not None:
+                        traces.listings.add(str(listing["id"]))
 
     async def _discoveries(self, traces: Traces) -> None:
         """Remove known items of every memory, also of dry runs and replays."""

@@ -1,6 +1,7 @@
 """`qexplorer dataset split | build`."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from qexplorer.learn.build import Asker, Judges
     from qexplorer.learn.llm_judge import LlmJudge
     from qexplorer.learn.store import Store
+    from qexplorer.llm import EngineSettings
+    from qexplorer.policies import Policies
     from qexplorer.settings import Settings
     from schemas import FlaggedListing
 
@@ -68,11 +71,13 @@ def build(
     """Run what could find the flags' siblings, judge what it finds, and write sft.parquet and pairs.parquet."""
     from qexplorer.learn.build import Judges
     from qexplorer.learn.store import Store, triage_of, write_whole
+    from qexplorer.policies import load_policies
     from qexplorer.triage import open_triage
 
     settings = settings_of(config, opensearch)
     judge = open_triage(triage)
-    known = _flags(flags, field, settings)
+    policies = load_policies(settings.policies)
+    known = _flags(flags, field, policies)
     if not known:
         raise BadInputError(f"{flags} has no flags", remedy="Each needs a kind that a policy takes")
     asker = _asker(model, adapter, prompt, samples, temperature, seed) if model else None
@@ -80,9 +85,8 @@ def build(
     assert judge is not None  # noqa: S101 - a path was given
     # Later rounds judge what they find by the same triage.
     write_whole(triage_of(store, index), triage.read_bytes())
-    judges = Judges(
-        triage=judge, verdicts=_verdicts(verdicts), llm=_llm_judge(llm_judge, settings, known) if llm_judge else None
-    )
+    model_judge = _llm_judge(llm_judge, settings.engines, policies, known) if llm_judge else None
+    judges = Judges(triage=judge, verdicts=_verdicts(verdicts), llm=model_judge)
     made = asyncio.run(_build(settings, store, index, known, judges, asker, most=searches, seed=seed))
     typer.echo(made, err=True)
 
@@ -112,14 +116,11 @@ async def _build(
     return as_markdown(write_sets(store, inputs=inputs, seed=seed))
 
 
-def _flags(source: Path, field: list[str] | None, settings: "Settings") -> list["FlaggedListing"]:
+def _flags(source: Path, field: list[str] | None, policies: "Policies") -> list["FlaggedListing"]:
     from qexplorer.offline import read_flags
-    from qexplorer.policies import load_policies
     from qexplorer.rows import parse_fields
 
-    given = read_flags(
-        source, parse_fields(field or ()), load_policies(settings.policies), lambda line: typer.echo(line, err=True)
-    )
+    given = read_flags(source, parse_fields(field or ()), policies, lambda line: typer.echo(line, err=True))
     return [flag for flag, _ in given]
 
 
@@ -134,19 +135,20 @@ def _verdicts(path: Path | None) -> dict[str, bool]:
     return {verdict.review_key: decided[verdict.decision] for verdict in read if verdict.decision in decided}
 
 
-def _llm_judge(name: str, settings: "Settings", flags: list["FlaggedListing"]) -> "LlmJudge":
+def _llm_judge(
+    name: str, engines: "Mapping[str, EngineSettings]", policies: "Policies", flags: list["FlaggedListing"]
+) -> "LlmJudge":
     """Open the engine that judges; what it reads must be allowed to leave this machine where it does."""
     from qexplorer.learn.llm_judge import LlmJudge
     from qexplorer.llm import open_engine
-    from qexplorer.policies import load_policies
 
-    if name not in settings.engines:
-        raise ConfigError(f"there is no engine {name}", remedy=f"The settings name {', '.join(settings.engines)}")
+    if name not in engines:
+        raise ConfigError(f"there is no engine {name}", remedy=f"The settings name {', '.join(engines)}")
     used = {flag.policy for flag in flags}
-    for policy in load_policies(settings.policies).policies:
+    for policy in policies.policies:
         if policy.id in used:
-            policy.require_may_read(settings.engines[name])
-    return LlmJudge(open_engine(settings.engines[name]))
+            policy.require_may_read(engines[name])
+    return LlmJudge(open_engine(engines[name]))
 
 
 def _asker(model: str, adapter: str, prompt: str, samples: int, temperature: float, seed: int) -> "Asker":

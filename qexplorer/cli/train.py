@@ -67,7 +67,7 @@ def dpo(
     flags: Annotated[int, typer.Option(min=1, help="Flags of each index to write replies for, at most.")] = 250,
     samples: Annotated[int, typer.Option(min=4, help="Replies drawn of each.")] = 8,
     temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-5,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-5,
     batch_size: BatchSize = 4,
     epochs: Epochs = 1.0,
     seed: Seed = 0,

@@ -11,7 +11,7 @@ from qexplorer.corpus import near_groups
 from qexplorer.learn.build import queries_of, search_key
 from qexplorer.learn.card import as_markdown, card
 from qexplorer.learn.pairs import Pair, Valued, pairs
-from qexplorer.learn.reward import HITS, Asked, copies, reply_value, shares
+from qexplorer.learn.reward import HITS, Asked, copies, first_to_ask, reply_value
 from qexplorer.learn.store import (
     FlagRow,
     IndexRow,
@@ -120,7 +120,9 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     for reply in replies:
         queries = [_asked(found, query, texts[reply.flag_id]) for query in queries_of(reply)]
         by_flag.setdefault(reply.flag_id, []).append((reply, queries))
-    first = shares([[asked.query for asked in queries] for row in by_flag.values() for _, queries in row], len(by_flag))
+    first = first_to_ask(
+        [[asked.query for asked in queries] for row in by_flag.values() for _, queries in row], len(by_flag)
+    )
     reached: Counter[str] = Counter()
     own: dict[str, dict[str, float]] = {}
     for flag_id, written in by_flag.items():

@@ -26,7 +26,7 @@ from qexplorer.triage import open_triage, train_triage
 from schemas import FlaggedListing, Listing, WireError
 
 MOST_UNLABELLED = 10_000
-DPO_RATE = 5e-5
+DPO_RATE = 3e-5
 DPO_BATCH = 4
 DPO_EPOCHS = 1.0
 OpenClient = Callable[[], AbstractAsyncContextManager[OpenSearchClient]]

@@ -89,7 +89,7 @@ def best_set(
     return chosen
 
 
-def shares(replies: Sequence[Collection[str]], seeds: int) -> dict[str, float]:
+def first_to_ask(replies: Sequence[Collection[str]], seeds: int) -> dict[str, float]:
     """Return for each query how likely a reply is the first of a group of seeds to ask it."""
     asked = Counter(query for queries in replies for query in set(queries))
     return {query: 1.0 / (1.0 + (count - 1) * GROUP / seeds) for query, count in asked.items()}

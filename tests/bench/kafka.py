@@ -3,12 +3,11 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
 import orjson
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -20,6 +19,7 @@ from qexplorer.settings import SearchSettings
 from qexplorer.stack import running
 from qexplorer.testing import a_flag
 from tests.bench.site_of_bench import Bench
+from tests.faults.proxies import SearchProxy
 
 COUNT, WARM, BATCH = 6_000, 3_000, 64
 RECORDED = "recorded"
@@ -50,9 +50,8 @@ async def worker_against_plain_loop() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request of the worker to OpenSearch as it was sent."""
+    """A request (POST) of the worker to OpenSearch as it was sent."""
 
-    method: str
     path: str
     body: bytes
 
@@ -62,40 +61,21 @@ class Work:
     """What the worker did for its flags: its requests in order, and its records by flag."""
 
     requests: Sequence[Request]
-    records: Mapping[str, Sequence[tuple[str, bytes, bytes]]] = field(default_factory=dict)
+    records: Mapping[str, Sequence[tuple[str, bytes, bytes]]]
 
 
-class Recorder:
+class Recorder(SearchProxy):
     """Passes requests to OpenSearch and keeps those that belong to flags."""
 
     def __init__(self, url: str) -> None:
-        self._target = url
+        super().__init__(url)
         self.requests: list[Request] = []
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self._http = aiohttp.ClientSession()
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-        await self._http.close()
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        if body and request.method == "POST":
-            self.requests.append(Request(method=request.method, path=request.path_qs, body=body))
-        headers = {"Content-Type": request.headers.get("Content-Type", "application/json")}
-        async with self._http.request(
-            request.method, self._target + request.path_qs, data=body, headers=headers
-        ) as answer:
-            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+    async def forward(self, request: web.Request) -> tuple[int, bytes]:
+        """Keep a request with a body, and pass it on."""
+        if request.method == "POST" and (body := await request.read()):
+            self.requests.append(Request(path=request.path_qs, body=body))
+        return await super().forward(request)
 
 
 async def worker(bench: Bench, folder: Path, run: str, *, url: str = "") -> float:
@@ -150,7 +130,7 @@ async def plain_loop(bench: Bench, work: Work, run: str) -> float:
                 # The requests belong to batches that were cut otherwise: as many as are due by the share of flags.
                 due = len(requests) * done // COUNT
                 for request in requests[asked:due]:
-                    answer = await client.request(request.method, request.path, request.body)
+                    answer = await client.request("POST", request.path, request.body)
                     refused += bool(answer.get("errors"))
                 asked = due
                 ids = [orjson.loads(message.value)["flag_id"] for message in messages]
@@ -169,7 +149,7 @@ async def plain_loop(bench: Bench, work: Work, run: str) -> float:
 def _renamed(request: Request, name: str) -> Request:
     """Return the request for indices of another name."""
     path = request.path.replace(RECORDED, name)
-    return Request(method=request.method, path=path, body=request.body.replace(RECORDED.encode(), name.encode()))
+    return Request(path=path, body=request.body.replace(RECORDED.encode(), name.encode()))
 
 
 async def _produce(producer: Any, records: Sequence[tuple[str, bytes, bytes]]) -> None:

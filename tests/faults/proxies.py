@@ -116,7 +116,7 @@ class SearchProxy:
             return await self._blocked(request)
         if mode == "slow":
             await asyncio.sleep(SLOW_S)
-        status, body = await self._pass(request)
+        status, body = await self.forward(request)
         if mode == "partial" and status == 200 and request.path.endswith("search"):
             body = _partial(body)
         return web.Response(body=body, status=status, content_type="application/json")
@@ -128,7 +128,8 @@ class SearchProxy:
         items = [{next(iter(json.loads(line))): {"_id": "x", "status": 429, "error": error}} for line in lines]
         return web.json_response({"took": 1, "errors": True, "items": items})
 
-    async def _pass(self, request: web.Request) -> tuple[int, bytes]:
+    async def forward(self, request: web.Request) -> tuple[int, bytes]:
+        """Return status and body of the server's own answer."""
         assert self._http is not None
         headers = {"Content-Type": request.headers.get("Content-Type", "application/json")}
         async with self._http.request(

@@ -96,20 +96,31 @@ async def test_a_part_is_replayed_by_offsets_and_by_time(site: Site) -> None:
     assert "was begun from" in refused.stderr
 
 
+async def under_way(site: Site, run: str, out: Path, *, rate: int) -> tuple[list[str], "subprocess.Popen[bytes]"]:
+    """Start a replay, in a process group of its own, and return its command and process once it has written."""
+    command = [
+        sys.executable, "-m", "worker", "replay", "--run", run, "--out", str(out),
+        "--config", str(site.folder / "topics.yaml"), "--rate", str(rate),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: ASYNC220, S603 - our own arguments
+    async with asyncio.timeout(60):
+        while not written(out):  # noqa: ASYNC110 - a file of another process
+            await asyncio.sleep(0.1)
+    return command, process
+
+
+def written(out: Path) -> bool:
+    """Whether a replay has put something into its file."""
+    return out.exists() and out.stat().st_size > 0
+
+
 async def test_a_replay_that_was_killed_goes_on_and_several_share_the_work(site: Site) -> None:
     """After kill -9 two processes with the run's name finish it; every flag is there, none is missing."""
     await site.send(
         *(a_flag(f"x{n}", f"zaza{n % FLAGS}x lean", flagged_at=datetime.now(UTC)).to_bytes() for n in range(300))
     )
     out = site.folder / "shared.jsonl"
-    command = [
-        sys.executable, "-m", "worker", "replay", "--run", "shared", "--out", str(out),
-        "--config", str(site.folder / "topics.yaml"), "--rate", "40",
-    ]  # fmt: skip
-    first = subprocess.Popen(command, start_new_session=True)  # noqa: ASYNC220, S603 - our own arguments
-    async with asyncio.timeout(60):
-        while not out.exists() or out.stat().st_size == 0:  # noqa: ASYNC110 - a file of another process
-            await asyncio.sleep(0.1)
+    command, first = await under_way(site, "shared", out, rate=40)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     command[-1] = "1000"
@@ -125,14 +136,7 @@ async def test_a_process_beyond_the_partitions_stands_by(engines: Endpoints, tmp
     now = datetime.now(UTC)
     await site.send(*(a_flag(f"x{n}", f"zaza{n % FLAGS}x lean", flagged_at=now).to_bytes() for n in range(100)))
     out = site.folder / "one.jsonl"
-    command = [
-        sys.executable, "-m", "worker", "replay", "--run", "one", "--out", str(out),
-        "--config", str(site.folder / "topics.yaml"), "--rate", "5",
-    ]  # fmt: skip
-    first = subprocess.Popen(command, start_new_session=True)  # noqa: ASYNC220, S603 - our own arguments
-    async with asyncio.timeout(60):
-        while not out.exists() or out.stat().st_size == 0:  # noqa: ASYNC110 - a file of another process
-            await asyncio.sleep(0.1)
+    command, first = await under_way(site, "one", out, rate=5)
     command[-1] = "1000"
     second = subprocess.Popen(command)  # noqa: ASYNC220, S603 - our own arguments
     group = f"{site.settings['kafka']['group']}-replay-one"

@@ -14,7 +14,7 @@ from qexplorer.learn.store import JudgedRow, ListingRow, Store
 from qexplorer.llm.engine import EngineSettings, Generation
 from qexplorer.llm.fake_openai import FakeOpenAIServer
 from qexplorer.llm.openai_engine import OpenAIEngine
-from qexplorer.settings import Settings
+from qexplorer.policies import load_policies
 from qexplorer.testing import WordTriage, a_flag
 
 
@@ -67,8 +67,8 @@ def test_a_model_judges_what_is_not_labelled(tmp_path: Path) -> None:
 def test_text_that_may_not_leave_is_not_judged_elsewhere() -> None:
     """The policy of each flag decides; an engine that is not in the settings is named."""
     away = EngineSettings(kind="openai", model="m", base_url="http://models.example.com/v1")
-    settings = Settings(engines={"default": EngineSettings(), "away": away})
+    engines, policies = {"default": EngineSettings(), "away": away}, load_policies(None)
     with pytest.raises(ConfigError, match="policy drugs would send text"):
-        _llm_judge("away", settings, [a_flag("s0", "zaza")])
+        _llm_judge("away", engines, policies, [a_flag("s0", "zaza")])
     with pytest.raises(ConfigError, match="no engine other"):
-        _llm_judge("other", settings, [a_flag("s0", "zaza")])
+        _llm_judge("other", engines, policies, [a_flag("s0", "zaza")])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qexplorer.learn.reward import Asked, best_set, copies, gain, reach, reply_value, shares, weight
+from qexplorer.learn.reward import Asked, best_set, copies, first_to_ask, gain, reach, reply_value, weight
 
 
 def asked(query: str = "q", *, refused: str = "", **found: float) -> Asked:
@@ -51,7 +51,7 @@ def test_a_reply_is_worth_its_queries_in_their_order() -> None:
 
 def test_what_others_ask_as_well_counts_as_often_as_one_is_the_first() -> None:
     """One of 40 seeds' replies asks with two others: first in one of two groups of 20; alone it always is."""
-    first = shares([["zaza", "zaza"], ["zaza", "lean"], ["zaza"]], 40)
+    first = first_to_ask([["zaza", "zaza"], ["zaza", "lean"], ["zaza"]], 40)
     assert first == {"zaza": 0.5, "lean": 1.0}
     one, two = asked("zaza", a=1.0, b=1.0), asked("lean", c=1.0)
     worth = 0.5 * (2 - 0.5) + 0.85**0.5 * (1 - 0.5)
