@@ -1,6 +1,6 @@
 """Charts show what can be told apart."""
 
-from qexplorer.evaluation.charts import bars, discovery_curves, finds_by_searches, shown_methods
+from qexplorer.evaluation.charts import _figure, _svg, bars, discovery_curves, finds_by_searches, shown_methods
 from tests.qexplorer.evaluation.test_results import a_row
 
 
@@ -20,3 +20,15 @@ def test_charts_are_svg_with_a_panel_for_each_load() -> None:
         assert chart.startswith("<svg")
         assert chart.rstrip().endswith("</svg>")
     assert discovery_curves(rows).count('id="axes_') == 2
+
+
+def test_a_legend_of_long_names_keeps_within_its_figure() -> None:
+    """Whether there is one panel or four."""
+    for panels in (1, 2, 4):
+        figure, axes = _figure(panels, height=3.0)
+        for number in range(8):
+            axes[0].plot([1, 2], label=f"nearest_spans_by_foresight_{number}")
+        _svg(figure, axes[0])
+        (legend,) = figure.legends
+        extent = legend.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1

@@ -3,7 +3,8 @@
 import pytest
 
 from qexplorer.evaluation.gap import references, shares
-from qexplorer.evaluation.report import gap_table
+from qexplorer.evaluation.report import gap_table, html_report, markdown_report
+from qexplorer.evaluation.results import Results
 from tests.qexplorer.evaluation.test_results import a_row
 
 
@@ -26,3 +27,11 @@ def test_a_share_is_paired_over_the_groups_that_both_have() -> None:
     assert lines[0][:1] == ["sft"]
     assert lines[0][1].startswith("0.57")
     assert "oracle" in title
+
+
+def test_reports_have_a_table_for_each_reference_that_ran() -> None:
+    """And none where no upper reference did."""
+    rows = (a_row(method="sft"), a_row(method="oracle"), a_row(method="active_learning"))
+    for report in (markdown_report, html_report):
+        assert report(Results(rows=rows, seeds=(), meta={})).count("of the upper reference") == 2
+        assert report(Results(rows=rows[:1], seeds=(), meta={})).count("of the upper reference") == 0
