@@ -15,7 +15,7 @@ from qexplorer.registry import Registry, Version
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
-from qexplorer.testing import a_flag
+from qexplorer.testing import a_flag, a_listing
 from tests.integration.site import Site, flag, status_of
 
 LIMIT = 10
@@ -183,13 +183,16 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
     """After `forget` no topic, index or file that is ours has the seller, the listing or its words in a last record."""
     secret = a_flag("secret", "zaza0x lean0x covertword", flagged_at=datetime.now(UTC))
     broken = {"flag_id": 7, "listing": {"seller": "seller-secret"}}
-    await site.send(secret.to_bytes(), flag(1), orjson.dumps(broken))
+    # A withdrawn flag leaves nothing but its result: only the topic of flags tells whose it was.
+    other = a_listing("secret2", seller="seller-secret")
+    withdrawn = a_flag("secret2", listing=other, withdrawn_at=datetime.now(UTC))
+    await site.send(secret.to_bytes(), flag(1), orjson.dumps(broken), withdrawn.to_bytes())
     found = site.folder / "replay.jsonl.gz"
     with gzip.open(found, "wb") as file:
         file.write(b'{"seed": {"listing_id": "secret"}}\n{"seed": {"listing_id": "seed1"}}\n')
     async with site.reading() as seen:
         with workers(1, site.settings, site.folder):
-            await seen.until_answered({"flag-secret", "flag-seed1"}, letters=1)
+            await seen.until_answered({"flag-secret", "flag-secret2", "flag-seed1"}, letters=1)
     assert "suspects: 0 suspects removed" not in site.command("forget", "--seller", "seller-sib1")
     said = site.command("forget", "--seller", "seller-secret", "--file", str(found))
     assert "1 lines removed" in said
