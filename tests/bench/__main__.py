@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "skew": scale.skew,
     "replay": replay.replay,
     "memory": memory.worker_memory,
+    "million": memory.million_flags,
 }
 
 

@@ -37,7 +37,12 @@ def _median(arguments: list[str]) -> float:
     return statistics.median(seconds)
 
 
-async def worker_memory() -> str:
+async def million_flags() -> str:
+    """Watch the worker over ten times as many flags."""
+    return await worker_memory(10 * FLAGS)
+
+
+async def worker_memory(flags: int = FLAGS) -> str:
     """Run flags of a few thousand listings through one worker and watch the main process."""
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as name, running() as engines:
@@ -49,17 +54,17 @@ async def worker_memory() -> str:
                     a_flag(
                         f"s{n % LISTINGS}", f"zaza{n % LISTINGS}x lean{n % LISTINGS}x", flag_id=f"f{n}", flagged_at=now
                     ).to_bytes()
-                    for n in range(FLAGS)
+                    for n in range(flags)
                 )
             )
             started = time.monotonic()
-            seen = [(done, rss(worker.process.guard_pid)) async for done in bench.results(FLAGS)]
+            seen = [(done, rss(worker.process.guard_pid)) async for done in bench.results(flags)]
             seconds = time.monotonic() - started
             await sending
-    early = statistics.median(size for done, size in seen if 0.1 * FLAGS <= done <= 0.2 * FLAGS)
-    late = statistics.median(size for done, size in seen if done >= 0.9 * FLAGS)
+    early = statistics.median(size for done, size in seen if 0.1 * flags <= done <= 0.2 * flags)
+    late = statistics.median(size for done, size in seen if done >= 0.9 * flags)
     return (
-        f"{FLAGS} flags at {FLAGS / seconds:.0f}/s: at most {max(size for _, size in seen) / 2**20:.0f} MB "
+        f"{flags} flags at {flags / seconds:.0f}/s: at most {max(size for _, size in seen) / 2**20:.0f} MB "
         f"(goal ≤ 250), growth from the second to the last tenth {late / early - 1:+.1%}"
     )
 
