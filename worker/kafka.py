@@ -1,7 +1,8 @@
 """How the worker reaches Kafka: one set of options, one producer, errors translated."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -9,11 +10,16 @@ from typing import Any, Protocol, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as foreign
 from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.partitioner import DefaultPartitioner
 
 from qexplorer.errors import AccessError, BadInputError, BrokerUnavailableError, ConfigError, StorageError
 from qexplorer.settings import KafkaSettings
 
 Header = tuple[str, bytes]
+
+# Of a batch before compression; the limit of the brokers (1 MB unless set otherwise) is for it as a whole.
+BATCH_BYTES = 64 * 1024
+MOST_BYTES = 8 * 1024 * 1024
 
 
 class Publisher(Protocol):
@@ -33,6 +39,11 @@ class Record:
         self.key = key
         self.value = value
         self.headers = tuple(headers)
+
+    def size(self) -> int:
+        """Return its bytes, as Kafka counts them against a limit."""
+        headers = sum(len(name.encode()) + len(data or b"") for name, data in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -124,12 +135,14 @@ async def log_in(kafka: KafkaSettings) -> None:
 class KafkaPublisher:
     """An aiokafka producer that waits for delivery by all in-sync replicas.
 
-    The worker has its own beside Faust's: sending through Faust's topics costs three quarters of the throughput.
+    The worker has its own beside Faust's: sending through Faust's topics costs three quarters of the throughput. And it
+    packs Kafka's batches itself, one future for each instead of one for each record, which is most of the rest.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._producer: Any = None
+        self._partition_of = DefaultPartitioner()
 
     async def __aenter__(self) -> Self:
         async with translated(self._kafka):
@@ -137,9 +150,9 @@ class KafkaPublisher:
                 **client_options(self._kafka),
                 acks="all",
                 enable_idempotence=True,
-                linger_ms=5,
-                compression_type="gzip",
-                max_request_size=8 * 1024 * 1024,
+                compression_type="zstd",
+                max_batch_size=BATCH_BYTES,
+                max_request_size=MOST_BYTES,
                 request_timeout_ms=20_000,
             )
             try:
@@ -155,16 +168,38 @@ class KafkaPublisher:
         await self._producer.stop()
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Return once every record is stored by the broker."""
+        """Return once every record is stored by the broker; records of a key keep their order."""
         async with translated(self._kafka):
-            sent = [
-                await self._producer.send(
-                    record.topic, value=record.value, key=record.key, headers=list(record.headers)
-                )
-                for record in records
-            ]
-            for delivery in sent:
-                await delivery
+            open_batches: dict[tuple[str, int], Any] = {}
+            deliveries: list[Any] = []
+            partitions = {topic: sorted(await self._producer.partitions_for(topic)) for topic in _topics(records)}
+            for record in records:
+                if record.size() > MOST_BYTES:
+                    raise foreign.MessageSizeTooLargeError
+                everywhere = partitions[record.topic]
+                place = record.topic, self._partition_of(record.key, everywhere, everywhere)
+                batch = open_batches.get(place)
+                if batch is None or not _added(batch, record):
+                    if batch is not None:
+                        deliveries.append(await self._send(batch, place))
+                    # A batch takes its first record whatever its size.
+                    batch = open_batches[place] = self._producer.create_batch()
+                    _added(batch, record)
+            deliveries += [await self._send(batch, place) for place, batch in open_batches.items()]
+            await asyncio.gather(*deliveries)
+
+    async def _send(self, batch: Any, place: tuple[str, int]) -> Any:
+        # Nobody adds to it any more: it does not have to linger.
+        batch.close()
+        return await self._producer.send_batch(batch, place[0], partition=place[1])
+
+
+def _topics(records: Sequence[Record]) -> Iterable[str]:
+    return dict.fromkeys(record.topic for record in records)
+
+
+def _added(batch: Any, record: Record) -> bool:
+    return bool(batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers)))
 
 
 async def publish_once(kafka: KafkaSettings, records: Sequence[Record]) -> None:

@@ -114,7 +114,7 @@ async def plain_loop(bench: Bench, work: Work, run: str) -> float:
         enable_auto_commit=False, max_poll_records=BATCH,
     )  # fmt: skip
     producer = AIOKafkaProducer(
-        bootstrap_servers=bench.brokers, acks="all", enable_idempotence=True, linger_ms=5, compression_type="gzip"
+        bootstrap_servers=bench.brokers, acks="all", enable_idempotence=True, linger_ms=5, compression_type="zstd"
     )
     await consumer.start()
     await producer.start()
