@@ -10,6 +10,7 @@ import structlog
 
 from qexplorer.settings import KafkaSettings, Settings
 from worker.batches import Batch, batches, consumer_of
+from worker.envelopes import guard
 from worker.handler import Handler
 from worker.kafka import ssl_context
 from worker.work import Found, Message, Prepared
@@ -102,6 +103,7 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
 
     `stopped` is set when the stream ends, for nothing else would end the process.
     """
+    guard()
     worker, kafka = settings.worker, settings.kafka
     app = faust.App(
         kafka.group,

@@ -11,15 +11,13 @@ from typing import Any, cast
 
 import faust
 import structlog
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
 
 log = structlog.get_logger()
 
 FULL_S = 0.01
 LEAST_URGENT_EVERY = 4
-# What the client raises for bytes that break Kafka's own format, as a header's name that is no UTF-8.
-UNREADABLE = (UnicodeDecodeError, CorruptRecordException, UnsupportedCodecError)
 UNREADABLE_S = 10.0
 
 
@@ -115,13 +113,13 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
             return {}
         try:
             return await self._most_urgent(set(active_partitions), timeout)
-        except UNREADABLE as error:
+        except CorruptRecordException as error:
             # aiokafka unpacks the answer for all partitions at once, so it cannot be told which one it is.
             log.warning(
-                "the flags cannot be read: in a partition stands what is no record of Kafka's",
+                "the flags cannot be read: the checksum of a batch is wrong, as by a broken disk or line",
                 partitions=sorted(f"{place.topic}/{place.partition}" for place in active_partitions),
                 error=f"{type(error).__name__}: {error}"[:200],
-                remedy="Find it with kafka-dump-log and move the group behind it (kafka-consumer-groups)",
+                remedy="If it stays: find it with kafka-dump-log and move the group behind it (kafka-consumer-groups)",
             )
             await self.sleep(UNREADABLE_S)
             return {}

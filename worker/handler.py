@@ -24,6 +24,7 @@ from schemas import DeadLetterReason, FlaggedListing, FlagResult, QueryAudit
 from worker.dead_letters import DeadLetters
 from worker.decode import Undecodable, decode
 from worker.delivery import Delivery
+from worker.envelopes import complaint
 from worker.inference import CANARY, Done, Job, single
 from worker.release import Release
 from worker.work import Found, Message, Prepared, SetAside, Work
@@ -114,6 +115,8 @@ class Handler:
 
     def _read(self, message: Message, policies: Policies) -> tuple[FlaggedListing, Policy] | Undecodable:
         worker = self._settings.worker
+        if error := complaint(message.headers):
+            return Undecodable(reason=DeadLetterReason.UNREADABLE, error=error)
         flag = decode(message.value, most_bytes=worker.max_message_bytes, event_map=worker.event_map)
         if isinstance(flag, Undecodable):
             return flag

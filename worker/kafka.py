@@ -14,6 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from qexplorer.errors import AccessError, BadInputError, BrokerUnavailableError, ConfigError, StorageError
 from qexplorer.settings import KafkaSettings
+from worker.envelopes import guard
 
 Header = tuple[str, bytes]
 
@@ -47,10 +48,11 @@ class Record:
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return what every aiokafka client needs to reach the brokers.
+    """Return what every aiokafka client needs to reach the brokers, and to read what they hold.
 
     Raises ConfigError when the authority's certificate cannot be read.
     """
+    guard()
     options: dict[str, Any] = {"bootstrap_servers": kafka.brokers, "security_protocol": kafka.security}
     if kafka.security.endswith("SSL"):
         options["ssl_context"] = ssl_context(kafka)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from structlog.testing import capture_logs
@@ -178,12 +179,12 @@ async def test_a_rebalance_during_the_way_back_has_the_last_word(line: Line) -> 
     assert await line.fetch(1) == [2]
 
 
-async def test_what_is_no_record_of_kafkas_is_named_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wrong_checksum_is_named_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker stays, says which partitions it has, and asks again: leaving would hand the same to the next one."""
     slept: list[float] = []
 
     async def theirs(_: Any, _places: set[TP], _timeout: float) -> None:
-        b"\xff".decode()
+        raise CorruptRecordException("Invalid CRC")
 
     async def sleep(_: Any, seconds: float) -> None:
         slept.append(seconds)
