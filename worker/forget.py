@@ -110,9 +110,8 @@ class Forgetting:
                         traces.flags |= {mark.partition(":")[2] for mark in document.source.get("answered", ())}
                 removed += await self._search.delete(everywhere, [document.id for document in found])
         # Of what forgotten flags have found, only what is not published yet holds words of theirs.
-        for document in await self._search.find(everywhere, "owner", sorted(traces.flags), FOUND_AT_ONCE):
-            if document.source["state"] in {State.PENDING, State.HELD}:
-                removed += await self._search.delete(everywhere, [document.id])
+        unpublished = {"state": [State.PENDING, State.HELD]}
+        removed += await self._search.delete_where(everywhere, "owner", sorted(traces.flags), unpublished)
         self._tell(f"discoveries: {removed} items removed")
 
     async def _suspects(self, traces: Traces) -> None:

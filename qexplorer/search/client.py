@@ -185,12 +185,19 @@ class OpenSearchClient:
 
     async def delete(self, index: str, ids: Sequence[str]) -> int:
         """Delete documents by id, also from several indices (`name*`); return how many there were."""
+        return await self.delete_where(index, "_id", ids)
+
+    async def delete_where(
+        self, index: str, field_name: str, values: Sequence[str], also: Mapping[str, Sequence[str]] | None = None
+    ) -> int:
+        """Delete documents with any of the values in a keyword field, and any of those in each other; count them."""
+        others = [{"terms": {name: list(each)}} for name, each in (also or {}).items()]
         deleted = 0
-        for chunk in _chunks(list(ids), GET_CHUNK):
+        for chunk in _chunks(list(values), GET_CHUNK):
             answer = await self.request(
                 "POST",
                 f"/{index}/_delete_by_query",
-                {"query": {"ids": {"values": chunk}}},
+                {"query": {"bool": {"filter": [{"terms": {field_name: chunk}}, *others]}}},
                 params={"refresh": "true", "conflicts": "proceed"},
             )
             deleted += int(answer["deleted"])

@@ -5,7 +5,19 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.bench import batching, dtypes, generate, kafka, memory, overlap, replay, rivals_bench, scale, training
+from tests.bench import (
+    batching,
+    dtypes,
+    generate,
+    kafka,
+    membership,
+    memory,
+    overlap,
+    replay,
+    rivals_bench,
+    scale,
+    training,
+)
 
 BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "help": memory.help_time,
@@ -20,6 +32,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "scale": scale.scale,
     "burst": scale.burst,
     "skew": scale.skew,
+    "membership": membership.rolling_restart,
     "replay": replay.replay,
     "memory": memory.worker_memory,
     "million": memory.million_flags,

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer
 
 from qexplorer.demo.workers import WorkerProcess, workers
 from qexplorer.registry import Registry, Version
+from qexplorer.search.backend import Document, WriteMode
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
@@ -193,6 +194,14 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
     async with site.reading() as seen:
         with workers(1, site.settings, site.folder):
             await seen.until_answered({"flag-secret", "flag-secret2", "flag-seed1"}, letters=1)
+    memory = site.settings["search"]["discoveries"]
+    async with OpenSearchClient(SearchSettings(url=str(engines.opensearch))) as client:
+        # What its flag has found and nobody has been shown yet goes as well, and no more than that.
+        claims = [
+            Document(id=f"claim{n}", source={"owner": "flag-secret", "state": ("pending", "published")[n % 2]})
+            for n in range(2 * 1_100)
+        ]
+        await client.write(memory, claims, WriteMode.REPLACE)
     assert "suspects: 0 suspects removed" not in site.command("forget", "--seller", "seller-sib1")
     said = site.command("forget", "--seller", "seller-secret", "--file", str(found))
     assert "1 lines removed" in said
@@ -210,6 +219,9 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
             assert b"covertword" not in kept
             assert b"seller-secret" not in kept
             assert b"seller-sib1" not in kept
+        ours = {"query": {"ids": {"values": [claim.id for claim in claims]}}}
+        left = await client.request("POST", f"/{memory}/_count", ours)
+        assert left["count"] == 1_100
     with gzip.open(found) as lines:
         assert lines.read() == b'{"seed": {"listing_id": "seed1"}}\n'
 
