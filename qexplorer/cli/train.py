@@ -158,7 +158,12 @@ def train_all(
 
 @contextmanager
 def _steps(what: str) -> Iterator[Callable[[int, int, float], None]]:
-    """Show a bar on a terminal, and lines in a log."""
+    """Show a bar on a terminal, and lines in a log; of several processes only the first does."""
+    from qexplorer.learn.training import launched
+
+    if launched()[0]:
+        yield lambda _done, _total, _loss: None
+        return
     with progress(what) as meter:
 
         def on_step(done: int, total: int, loss: float) -> None:

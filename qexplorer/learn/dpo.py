@@ -11,6 +11,7 @@ from qexplorer.learn.training import (
     TrainingSettings,
     arguments,
     finish,
+    first_then_others,
     fresh_or_resumed,
     load_base,
     prompt_ids,
@@ -55,7 +56,8 @@ def train_dpo(
             f"{data} has {len(rows)} pairs", remedy="Have the model write replies: dataset build --model"
         )
     record |= {"rows": len(rows), "prompt": template.version}
-    resume = fresh_or_resumed(out, record)
+    with first_then_others():
+        resume = fresh_or_resumed(out, record)
     try:
         # Trainable and without a further configuration: the trainer freezes a copy of the adapter as the reference.
         model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)

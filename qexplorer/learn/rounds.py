@@ -19,7 +19,7 @@ from qexplorer.learn.guards import Habits, check_habits, habits
 from qexplorer.learn.reward import copies
 from qexplorer.learn.sft import OnStep
 from qexplorer.learn.store import FlagRow, IndexRow, ReplyRow, Store, triage_of
-from qexplorer.learn.training import RECORD, TrainingSettings
+from qexplorer.learn.training import RECORD, TrainingSettings, first_then_others
 from qexplorer.llm.engine import EngineSettings, Sampling
 from qexplorer.llm.opening import open_engine
 from qexplorer.llm.prompt import load_template
@@ -61,7 +61,8 @@ def train_rounds(
     before: Habits | None = None
     for number in range(1, rounds + 2):
         asker = _asker(adapter, settings, how, number)
-        now = asyncio.run(_ask(store, flags if number <= rounds else few, asker, searcher, few))
+        with first_then_others():
+            now = asyncio.run(_ask(store, flags if number <= rounds else few, asker, searcher, few))
         if before is not None and (flaws := check_habits(before, now)):
             message = f"round {number - 1} has spoilt the model: {'; '.join(flaws)}"
             raise TrainingError(message, remedy="Use the adapter before it, or a lower learning rate")
@@ -70,7 +71,8 @@ def train_rounds(
         before = now
         target = out / f"round-{number}"
         if not (target / RECORD).exists():
-            write_sets(store, inputs={"seed": settings.seed, "asker": asker.name}, seed=settings.seed)
+            with first_then_others():
+                write_sets(store, inputs={"seed": settings.seed, "asker": asker.name}, seed=settings.seed)
             train_dpo(store.folder / "pairs.parquet", adapter, target, settings, on_step, asker=asker.name)
         adapter = target
     return adapter

@@ -12,6 +12,7 @@ from qexplorer.learn.training import (
     TrainingSettings,
     arguments,
     finish,
+    first_then_others,
     fresh_or_resumed,
     load_base,
     prompt_ids,
@@ -41,7 +42,8 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     if len(rows) < FEWEST_ROWS:
         raise BadInputError(f"{data} has {len(rows)} rows", remedy="Give more flags, or an index that holds siblings")
     record |= {"rows": len(rows), "tokens": sum(len(row["input_ids"]) for row in rows), "prompt": template.version}
-    resume = fresh_or_resumed(out, record)
+    with first_then_others():
+        resume = fresh_or_resumed(out, record)
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
     trainer = SFTTrainer(
         model=base,

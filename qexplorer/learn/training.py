@@ -6,9 +6,12 @@ appears in the folder when it is whole.
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,26 @@ class TrainingSettings:
     epochs: float = 3.0
     seed: int = 0
     save_steps: int = 50
+
+
+def launched() -> tuple[int, int]:
+    """Return the number of this process and how many there are: more than one under `accelerate launch`."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def first_then_others() -> Iterator[None]:
+    """Let the first process through, then the others, which find done what it has done."""
+    if launched()[1] == 1:
+        yield
+        return
+    import torch
+    from accelerate import PartialState
+
+    # The others wait while the first has replies written and searched for a round, which takes longer than the default.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
+    with state.main_process_first():
+        yield
 
 
 def load_base(model: str) -> tuple[Any, Any]:
@@ -73,13 +96,21 @@ def said_ids(tokenizer: Any, reply: str) -> list[int]:
 
 
 def arguments(settings: TrainingSettings, out: Path, *, steps: int) -> dict[str, Any]:
-    """Return the arguments that both trainers take, for the processor or the GPU that is here."""
+    """Return the arguments that both trainers take, for the processor or the GPU that is here.
+
+    Several processes share the rows of a step. Raises ConfigError where they cannot.
+    """
     import torch
 
     gpu = torch.cuda.is_available()
+    _, processes = launched()
+    if settings.batch_size % processes:
+        raise ConfigError(
+            f"{processes} processes cannot share {settings.batch_size} rows a step", remedy="Set --batch-size"
+        )
     return {
         "output_dir": str(out / CHECKPOINTS),
-        "per_device_train_batch_size": settings.batch_size,
+        "per_device_train_batch_size": settings.batch_size // processes,
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -118,6 +149,12 @@ def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
 
 def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
     """Put the adapter, its curves and its record in place, the record last, and drop the checkpoints."""
+    with first_then_others():
+        if launched()[0] == 0:
+            _finish(out, adapter, record, history)
+
+
+def _finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
     part = out / "adapter.part"
     adapter.save_pretrained(part, selected_adapters=["default"])
     # The library notes where the base lay on this machine; what counts is which model it was.

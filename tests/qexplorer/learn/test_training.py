@@ -1,6 +1,8 @@
 """Both stages of training on a tiny model: the real trainers, rows and adapters, in seconds."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from qexplorer.learn.store import write_table
 from qexplorer.learn.training import TrainingSettings
 from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine, render
 from qexplorer.llm.tiny import save_tiny_model
+from qexplorer.stack.ports import free_ports
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -154,3 +157,22 @@ def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path
         train_dpo(empty, adapter, tmp_path / "c", settings(model), quiet)
     with pytest.raises(ModelError, match="there is no adapter"):
         train_dpo(empty, tmp_path, tmp_path / "d", settings(model), quiet)
+
+
+def test_accelerate_launches_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """Two processes by an accelerate configuration share the rows of a step, and one of them writes the adapter."""
+    config = tmp_path / "accelerate.yaml"
+    config.write_text(
+        "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\nnum_machines: 1\nmachine_rank: 0\n"
+    )
+    folder = Path(sys.executable).parent
+    command = [
+        str(folder / "accelerate"), "launch", "--config_file", str(config), "--main_process_port", port,
+        str(folder / "qexplorer"), "train", "sft", str(sft_data), "--out", str(tmp_path / "out"), "--model", str(model),
+        "--rank", "4", "--learning-rate", "0.02", "--batch-size", "4", "--epochs", "8",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)  # noqa: S603 - our own
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert max(entry["step"] for entry in record["history"]) == 8 * 16 // 4
+    assert logprob(model, tmp_path / "out", "zaza; lean") > logprob(model, None, "zaza; lean") + 1
