@@ -165,7 +165,7 @@ def test_accelerate_launches_it(model: Path, sft_data: Path, tmp_path: Path) -> 
     config.write_text(
         "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\nnum_machines: 1\nmachine_rank: 0\n"
     )
-    folder = Path(sys.executable).parent
+    folder, port = Path(sys.executable).parent, str(free_ports(1)[0])
     command = [
         str(folder / "accelerate"), "launch", "--config_file", str(config), "--main_process_port", port,
         str(folder / "qexplorer"), "train", "sft", str(sft_data), "--out", str(tmp_path / "out"), "--model", str(model),
