@@ -114,12 +114,12 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
         try:
             return await self._most_urgent(set(active_partitions), timeout)
         except CorruptRecordException as error:
-            # aiokafka unpacks the answer for all partitions at once, so it cannot be told which one it is.
+            # The error names the partition; the others of the same answer wait with it.
             log.warning(
                 "the flags cannot be read: the checksum of a batch is wrong, as by a broken disk or line",
                 partitions=sorted(f"{place.topic}/{place.partition}" for place in active_partitions),
                 error=f"{type(error).__name__}: {error}"[:200],
-                remedy="If it stays: find it with kafka-dump-log and move the group behind it (kafka-consumer-groups)",
+                remedy="If it stays: see the runbook for a partition that stands still",
             )
             await self.sleep(UNREADABLE_S)
             return {}

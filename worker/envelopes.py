@@ -1,11 +1,12 @@
 """Batches that Kafka holds and its client cannot read, or only at the price of the process.
 
-The client gives up a partition at a header's name that is no UTF-8 and at bytes that break the format of a batch, and
-it unpacks whatever a batch grows to: a megabyte of gzip is a gigabyte of blanks. Here the first is read, and the others
-become one record that says so, which the worker sets aside like any other that it cannot use.
+The client gives up a partition at a header's name that is no UTF-8, at bytes that break the format of a batch and at a
+wrong checksum, and it unpacks whatever a batch grows to: a megabyte of gzip is a gigabyte of blanks. Here the first is
+read, and the others become one record that says so, which the worker sets aside like any other that it cannot use.
 """
 
 import gzip
+import hashlib
 import io
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,11 @@ AFTER_LENGTH, MAGIC = struct.calcsize(">qi"), struct.calcsize(">qii")
 CODEC, LOG_APPEND_TIME = 0x07, 0x08
 XERIAL = b"\x82SNAPPY\x00"
 XERIAL_HEAD = 16
+
+
+# Batches whose checksum was wrong, by their bytes. What comes again as it was is stored so; else the line was at fault.
+_damaged: set[bytes] = set()
+MOST_DAMAGED = 1000
 
 
 def guard() -> None:
@@ -77,11 +83,33 @@ class Envelope:
     def __init__(self, batch: Any, stored: memoryview) -> None:
         self._batch = batch
         self._stored = stored
+        self._is_damaged = False
+
+    @property
+    def is_control_batch(self) -> bool:
+        """Whether it is a mark of a transaction, which consumers pass over; a damaged batch says nothing of itself."""
+        return not self._is_damaged and bool(self._batch.is_control_batch)
+
+    def validate_crc(self) -> bool:
+        """Whether it can be taken: its checksum is right, or was wrong before in the same way."""
+        if self._batch.validate_crc():
+            return True
+        digest = hashlib.sha256(self._stored).digest()
+        # Its end must be known beyond doubt, or messages behind it would be passed over.
+        *_, last, _, _, _, _, _, count = HEAD.unpack_from(self._stored)
+        self._is_damaged = digest in _damaged and count == last + 1
+        if len(_damaged) >= MOST_DAMAGED:
+            _damaged.clear()
+        _damaged.add(digest)
+        return self._is_damaged
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
+        if self._is_damaged:
+            yield self._stand_in("its checksum is wrong")
+            return
         try:
             yield from self._within(self._batch)
         except Exception as error:  # noqa: BLE001 - who writes the bytes chooses the error
@@ -101,14 +129,18 @@ class Envelope:
             yield from self._within(_lenient(self._stored))
         except Exception as worse:  # noqa: BLE001 - likewise
             cause = worse if isinstance(worse, BadInputError) else error
-            said = f"a batch of Kafka's cannot be read: {type(cause).__name__}: {cause}"[:500]
-            yield Stored(
-                offset=self._batch.next_offset - 1,
-                timestamp=self._batch.max_timestamp,
-                timestamp_type=self._batch.timestamp_type,
-                value=self._stored.tobytes(),
-                headers=[(UNREADABLE, said.encode())],
-            )
+            yield self._stand_in(f"{type(cause).__name__}: {cause}")
+
+    def _stand_in(self, why: str) -> "Stored":
+        said = f"a batch of Kafka's cannot be read: {why}"[:500]
+        # At the last offset, so that a group that commits it is behind all of the batch.
+        return Stored(
+            offset=self._batch.next_offset - 1,
+            timestamp=max(0, self._batch.max_timestamp),
+            timestamp_type=self._batch.timestamp_type,
+            value=self._stored.tobytes(),
+            headers=[(UNREADABLE, said.encode())],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

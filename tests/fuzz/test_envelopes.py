@@ -122,6 +122,17 @@ async def test_a_header_name_that_is_no_utf_8_is_read(site: Site) -> None:
     await survived(site, 1)
 
 
+async def test_a_batch_that_is_damaged_on_the_disk_is_set_aside(site: Site, engines: Endpoints) -> None:
+    """The worker asks for it once more, since the line may be at fault, and goes on behind it."""
+    await between_flags(site, [b"marked for damage"])
+    (segment,) = engines.data.rglob(f"{site.topics['flags']}-0/00000000000000000000.log")
+    place = segment.read_bytes().index(b"marked for damage")
+    with segment.open("r+b") as log:
+        log.seek(place)
+        log.write(b"M")
+    await survived(site, 1)
+
+
 async def test_a_message_of_the_size_that_kafka_takes(site: Site) -> None:
     """A message that fills the broker's limit and does not compress becomes a dead letter, headers and all."""
     await between_flags(site, [os.urandom(MEGABYTE - 500)])

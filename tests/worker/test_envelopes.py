@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from hypothesis import given
@@ -30,6 +31,7 @@ class OddName(str):
 @pytest.fixture(autouse=True)
 def _guarded() -> None:
     guard()
+    envelopes._damaged.clear()
 
 
 def batch(values: Sequence[bytes], codec: int = NONE, headers: Sequence[tuple[str, bytes]] = ()) -> bytes:
@@ -98,6 +100,39 @@ def test_an_unknown_codec_is_one_record() -> None:
     stored[22] |= 7
     (record,) = read(resealed(stored, base=0))
     assert "cannot be read" in complaint(record.headers)
+
+
+def test_a_damaged_batch_is_asked_for_again_and_then_set_aside() -> None:
+    """The line may have been at fault; what comes again with the same bytes is stored so, and reading goes on."""
+    damaged = bytearray(batch([b"one", b"two"]))
+    damaged[-2] ^= 1
+    data = bytes(damaged) + resealed(bytearray(batch([b"three"])), base=2)
+    with pytest.raises(CorruptRecordException):
+        read(data)
+    records = read(data)
+    assert [(record.offset, record.value) for record in records] == [(1, bytes(damaged)), (2, b"three")]
+    assert "its checksum is wrong" in complaint(records[0].headers)
+
+
+@pytest.mark.parametrize("where", [26, 60], ids=["last offset", "count"])
+def test_a_damaged_batch_of_which_no_end_is_known_is_waited_for(where: int) -> None:
+    """Nobody can say which messages are behind it: a person must."""
+    damaged = bytearray(batch([b"one", b"two"]))
+    damaged[where] ^= 4
+    for _ in range(3):
+        with pytest.raises(CorruptRecordException):
+            read(bytes(damaged))
+
+
+def test_noise_on_the_line_costs_nothing() -> None:
+    """Other bytes each time, and then the right ones."""
+    right = batch([b"one", b"two"])
+    for place in (-2, -3):
+        noisy = bytearray(right)
+        noisy[place] ^= 1
+        with pytest.raises(CorruptRecordException):
+            read(bytes(noisy))
+    assert [record.value for record in read(right)] == [b"one", b"two"]
 
 
 @given(st.binary(max_size=300), st.sampled_from(CODECS))
