@@ -1,22 +1,21 @@
-"""Micro-batches that are acknowledged only when they say so.
+"""Micro-batches that are acknowledged only when they say so."""
 
-`Stream.take` acknowledges in a `finally`, so a failing agent would lose the batch. `noack_take` does not, but it
-yields events although it is annotated as yielding values, and the stream's interface does not declare it: both casts
-stand here.
-"""
-
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import functools
+import types
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import faust
 import structlog
 from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
+from mode.services import WaitResults
 
 log = structlog.get_logger()
 
-FULL_S = 0.01
+FULL_S = 0.1
 LEAST_URGENT_EVERY = 4
 UNREADABLE_S = 10.0
 
@@ -69,12 +68,23 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Partition → the first offset that was fetched and not handed on, and the one behind the last.
         self._left: dict[Any, tuple[int, int]] = {}
+        self._room = asyncio.Event()
         super().__init__(*args, **kwargs)
+
+    def on_buffer_drop(self, tp: Any) -> None:
+        """Read on: the buffer of a partition has room again."""
+        super().on_buffer_drop(tp)
+        self._room.set()
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the library has it
         await self._seek_back()
-        while self.flow_active and not self.should_stop and not self._get_active_partitions():
-            await self.sleep(FULL_S)
+        while self.flow_active and not self.should_stop and self._buffered_partitions:
+            self._room.clear()
+            try:
+                await asyncio.wait_for(self._room.wait(), FULL_S)
+            except TimeoutError:
+                if self._get_active_partitions():
+                    break
         records, active = await super()._wait_next_records(timeout)
         self._left = {
             place: (batch[0].offset, batch[-1].offset + 1) for place, batch in (records or {}).items() if batch
@@ -85,6 +95,24 @@ class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has 
         if tp in self._left:
             self._left[tp] = (record.offset + 1, self._left[tp][1])
         return super()._to_message(tp, record)
+
+    async def wait_first(self, *waits: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109 - as the library has it
+        """Hand on a message at once where nothing has to be waited for.
+
+        Faust makes four tasks for each message, to hear when the flow is stopped while there is no room for it.
+        """
+        if len(waits) != 2 or timeout is not None or not asyncio.iscoroutine(waits[0]):
+            return await super().wait_first(*waits, timeout=timeout)
+        handing_on, stopped = waits
+        try:
+            waits_for = handing_on.send(None)
+        except StopIteration as end:
+            stopped.close()
+            return WaitResults([handing_on], [end.value], stopped=False)
+        except BaseException:
+            stopped.close()
+            raise
+        return await super().wait_first(_awaited(handing_on, waits_for), stopped)
 
     async def perform_seek(self) -> None:
         """Go back to what is committed, as after a rebalance; where nothing is, this goes nowhere."""
@@ -140,9 +168,55 @@ def consumer_of(topics: Sequence[str]) -> type[PromptConsumer]:
     return type("TopicsConsumer", (PromptConsumer,), {"topics": tuple(topics)})
 
 
-async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> AsyncIterator[Batch]:
-    """Yield micro-batches of the stream."""
-    source = cast("AsyncIterator[Sequence[Any]]", stream.noack_take(size, within=wait_s))
-    async for events in source:
-        if events:
-            yield Batch(events=events, app=app)
+async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> AsyncGenerator[Batch, None]:
+    """Yield micro-batches of what the stream's channel receives, until the task is cancelled.
+
+    The stream itself is passed by. Its `take` acknowledges in a `finally`, so that a failing agent loses its batch, and
+    any way through it costs a message more than all the rest of its way from Kafka and back.
+    """
+    queue = aiter(stream.channel).queue
+    waiting: asyncio.Task[Any] | None = None
+    try:
+        while True:
+            events = [await (waiting or queue.get())]
+            waiting = None
+            until = app.loop.time() + wait_s
+            while len(events) < size:
+                if not queue.empty():
+                    events.append(queue.get_nowait())
+                    continue
+                # A task that is kept cannot lose an event, as one that is cancelled by a timeout might.
+                waiting = waiting or asyncio.create_task(queue.get())
+                done, _ = await asyncio.wait({waiting}, timeout=until - app.loop.time())
+                if not done:
+                    break
+                events.append(waiting.result())
+                waiting = None
+            # Faust complains of a partition of which nothing comes in for minutes; else its stream would tell it so.
+            for place in {event.message.tp for event in events}:
+                app.monitor.stream_inbound_time[place] = app.monitor.time()
+            if current := [event for event in events if event.message.generation_id == app.consumer_generation_id]:
+                yield Batch(events=current, app=app)
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+
+
+@types.coroutine
+def _rest(coroutine: Any, waits_for: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that has begun and waits for something."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
+            step = functools.partial(coroutine.throw, error)
+        else:
+            step = functools.partial(coroutine.send, value)
+        try:
+            waits_for = step()
+        except StopIteration as end:
+            return end.value
+
+
+async def _awaited(coroutine: Any, waits_for: Any) -> Any:
+    return await _rest(coroutine, waits_for)

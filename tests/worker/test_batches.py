@@ -1,5 +1,6 @@
 """Reading from Kafka: no idle second between full buffers."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,45 +8,11 @@ import pytest
 from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
+from mode.utils.locks import Event
 from structlog.testing import capture_logs
 
-from worker.batches import FULL_S, PromptConsumer, consumer_of
-
-
-class Buffers:
-    """The part of a consumer that its waiting looks at: room comes after some sleeps."""
-
-    flow_active = True
-    should_stop = False
-
-    def __init__(self, full_for: int) -> None:
-        self.full_for = full_for
-        self.slept: list[float] = []
-
-    def _get_active_partitions(self) -> set[int]:
-        return {0} if len(self.slept) >= self.full_for else set()
-
-    async def sleep(self, seconds: float) -> None:
-        """Remember it."""
-        self.slept.append(seconds)
-
-
-async def test_a_full_buffer_is_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library is only asked once a partition has room; its own wait would be a second."""
-    asked: list[float] = []
-
-    async def theirs(_: Any, timeout: float) -> tuple[None, None]:  # noqa: ASYNC109 - as the library has it
-        asked.append(timeout)
-        return None, None
-
-    monkeypatch.setattr(Consumer, "_wait_next_records", theirs)
-    buffers = Buffers(full_for=3)
-    for name in ("flow_active", "should_stop", "_get_active_partitions", "sleep"):
-        monkeypatch.setattr(PromptConsumer, name, getattr(buffers, name), raising=False)
-    consumer = PromptConsumer.__new__(PromptConsumer)
-    consumer._left = {}
-    assert await consumer._wait_next_records(1.0) == (None, None)
-    assert (buffers.slept, asked) == ([FULL_S] * 3, [1.0])
+import worker.batches
+from worker.batches import PromptConsumer, batches, consumer_of
 
 
 async def test_urgent_topics_are_read_first_and_the_others_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +40,9 @@ class Line(PromptConsumer):
 
     def __init__(self) -> None:
         self._left = {}
+        self._room = asyncio.Event()
+        self._stopped, self._crashed, self._loop = Event(), Event(), None
+        self._buffered_partitions: set[TP] = set()
         self.at = 0
 
     def _get_active_partitions(self) -> set[TP]:
@@ -99,7 +69,7 @@ class Line(PromptConsumer):
         return [record.offset for record in batch]
 
 
-PLACE = TP("flags", 0)
+PLACE, OTHER = TP("flags", 0), TP("flags", 1)
 
 
 @pytest.fixture
@@ -196,3 +166,139 @@ async def test_a_wrong_checksum_is_named_and_ends_nothing(monkeypatch: pytest.Mo
         assert await consumer._getmany({TP("flags", 1)}, 1.0) == {}
     assert logs[0]["partitions"] == ["flags/1"]
     assert slept == [10.0]
+
+
+async def test_reading_goes_on_when_all_partitions_have_room(line: Line) -> None:
+    """While one is full the others have records, which aiokafka would have handed out before it fetches again."""
+    line._buffered_partitions = {PLACE, OTHER}
+    fetching = asyncio.create_task(line.fetch(4))
+    for place in (PLACE, OTHER):
+        await asyncio.sleep(0)
+        assert not fetching.done()
+        line.on_buffer_drop(place)
+    assert await fetching == [0, 1, 2, 3]
+
+
+async def test_a_partition_without_room_does_not_stop_the_others_for_long(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has gone to another worker never tells of room."""
+    monkeypatch.setattr(worker.batches, "FULL_S", 0.0)
+    line._buffered_partitions = {OTHER}
+    assert await line.fetch(4) == [0, 1, 2, 3]
+
+
+class Handing:
+    """Hands on a message: at once, or when there is room."""
+
+    def __init__(self, room: asyncio.Event) -> None:
+        self.room = room
+        self.took: list[str] = []
+
+    async def take(self, message: str) -> str:
+        """Wait for room as often as there is none."""
+        while not self.room.is_set():
+            await self.room.wait()
+        self.took.append(message)
+        return message
+
+
+async def test_a_message_for_which_there_is_room_is_handed_on_at_once(line: Line) -> None:
+    """Without a turn of the event loop."""
+    room, stopped = asyncio.Event(), asyncio.Event()
+    room.set()
+    handing = Handing(room)
+    step = line.wait_first(handing.take("a"), stopped.wait())
+    with pytest.raises(StopIteration) as ended:
+        step.send(None)
+    assert ended.value.value.results == ["a"]
+    assert handing.took == ["a"]
+
+
+async def test_a_message_waits_for_room_or_the_end_of_the_flow(line: Line) -> None:
+    """It is handed on when there is room, and dropped when the flow is stopped before."""
+    room, stopped = asyncio.Event(), asyncio.Event()
+    handing = Handing(room)
+    waiting = asyncio.create_task(line.wait_first(handing.take("a"), stopped.wait()))
+    await asyncio.sleep(0)
+    room.set()
+    assert (await waiting).results == ["a"]
+    room.clear()
+    waiting = asyncio.create_task(line.wait_first(handing.take("b"), stopped.wait()))
+    await asyncio.sleep(0)
+    stopped.set()
+    await waiting
+    room.set()
+    await asyncio.sleep(0)
+    assert handing.took == ["a"]
+
+
+async def test_an_error_in_handing_on_is_raised(line: Line) -> None:
+    """At once or after a wait."""
+
+    async def fails(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise ValueError(turns)
+
+    for turns in range(3):
+        with pytest.raises(ValueError, match=str(turns)):
+            await line.wait_first(fails(turns), asyncio.Event().wait())
+
+
+class FakeApp:
+    """What `batches` asks of the app."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.consumer_generation_id = 1
+        self.monitor = SimpleNamespace(stream_inbound_time={}, time=lambda: 7.0)
+
+
+def event(number: int, generation: int = 1) -> Any:
+    return SimpleNamespace(number=number, message=SimpleNamespace(generation_id=generation, tp=PLACE))
+
+
+class Channel:
+    """A channel that is iterated already."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    def __aiter__(self) -> "Channel":
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.queue.get()
+
+
+async def test_a_batch_is_full_or_has_waited() -> None:
+    """In order, none lost and none twice, whether they are there or come while it waits."""
+    app: Any = FakeApp()
+    channel = Channel()
+    made = batches(app, SimpleNamespace(channel=channel), 3, 0.02)
+    for number in range(4):
+        channel.queue.put_nowait(event(number))
+    got = [[each.number for each in (await anext(made)).events] for _ in range(2)]
+    assert got == [[0, 1, 2], [3]]
+    nothing_yet = asyncio.create_task(anext(made))
+    await asyncio.sleep(0.05)
+    for number in range(4, 6):
+        channel.queue.put_nowait(event(number))
+        await asyncio.sleep(0)
+    assert [each.number for each in (await nothing_yet).events] == [4, 5]
+    channel.queue.put_nowait(event(6))
+    assert [each.number for each in (await anext(made)).events] == [6]
+    assert app.monitor.stream_inbound_time == {PLACE: 7.0}
+    await made.aclose()
+
+
+async def test_what_belongs_to_another_worker_by_now_is_in_no_batch() -> None:
+    """A rebalance while a batch fills: its new owner reads it again."""
+    app: Any = FakeApp()
+    channel = Channel()
+    made = batches(app, SimpleNamespace(channel=channel), 2, 0.0)
+    for number, generation in enumerate([0, 0, 1, 0, 1]):
+        channel.queue.put_nowait(event(number, generation))
+    assert [[each.number for each in (await anext(made)).events] for _ in range(2)] == [[2], [4]]
+    await made.aclose()
