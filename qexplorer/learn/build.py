@@ -58,6 +58,7 @@ class Asker:
         parts = (
             version.model,
             version.adapter or "-",
+            version.dtype or "-",
             self.template.version,
             f"{sampling.samples}",
             f"{sampling.seed}",

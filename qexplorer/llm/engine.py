@@ -73,10 +73,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineVersion:
-    """What answers: the model and the adapter, each as `name@hash`; the adapter is empty where there is none."""
+    """What answers: the model and the adapter, each as `name@hash`; the adapter is empty where there is none.
+
+    `dtype` is the number format where the engine knows it: other formats write other replies.
+    """
 
     model: str
     adapter: str = ""
+    dtype: str = ""
 
 
 class Engine(Protocol):

@@ -61,6 +61,7 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
     version = EngineVersion(
         model=base_version(settings.model, folder),
         adapter=f"{adapter.name}@{fingerprint(adapter)}" if adapter else "",
+        dtype=dtype,
     )
     return Loaded(model=model, tokenizer=tokenizer, version=version, dtype=dtype, shares=shares)
 

@@ -49,9 +49,10 @@ class Replies:
 
     @property
     def version(self) -> str:
-        """Name model, adapter, prompt and sampling."""
+        """Name model, adapter, number format, prompt and sampling."""
         version = self._engine.version
-        return f"{version.model} {version.adapter or 'no adapter'} {self._template.version} {self._sampling}"
+        words = (version.model, version.adapter or "no adapter", version.dtype, self._template.version)
+        return f"{' '.join(filter(None, words))} {self._sampling}"
 
     def write(self, seeds: Sequence[Seed]) -> None:
         """Have the replies of all seeds written that have none.

@@ -7,7 +7,7 @@ import pytest
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.seeds import Seed
-from qexplorer.llm.engine import Sampling
+from qexplorer.llm.engine import EngineVersion, Sampling
 from qexplorer.llm.scripted import ScriptedEngine
 
 SEEDS = [Seed(title=f"strong gummies {n}", description="", kind="drugs", locale="en") for n in range(40)]
@@ -30,8 +30,11 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
 
 
 def test_other_samples_are_other_replies(tmp_path: Path) -> None:
-    """Another temperature, prompt or model is never answered from what was kept."""
+    """Another temperature, prompt, model or number format is never answered from what was kept."""
     Replies(ScriptedEngine(), sampling=TWO, folder=tmp_path).write(SEEDS[:1])
+    exact = ScriptedEngine(version=EngineVersion(model="scripted@1", dtype="float32"))
+    Replies(exact, sampling=TWO, folder=tmp_path).write(SEEDS[:1])
+    assert len(exact.history) == 1
     engine = ScriptedEngine()
     Replies(engine, sampling=Sampling(samples=1, temperature=1.4), folder=tmp_path).write(SEEDS[:1])
     Replies(engine, sampling=TWO, prompt="short", folder=tmp_path).write(SEEDS[:1])
