@@ -9,7 +9,7 @@ import faust
 import structlog
 
 from qexplorer.settings import KafkaSettings, Settings
-from worker.batches import Batch, batches, consumer_of
+from worker.batches import Batch, KeptFlow, batches, consumer_of
 from worker.envelopes import guard
 from worker.handler import Handler
 from worker.kafka import ssl_context
@@ -130,6 +130,7 @@ def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -
         broker_session_timeout=12.0,
         worker_redirect_stdouts=False,
     )
+    app.flow_control = KeptFlow()
     transport: Any = app.transport
     transport.Consumer = consumer_of(kafka.topics.flags)
     topic = app.topic(

@@ -12,6 +12,7 @@ import structlog
 from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
 from mode.services import WaitResults
+from mode.utils.queues import FlowControlEvent
 
 log = structlog.get_logger()
 
@@ -45,6 +46,17 @@ class Batch:
             else:
                 stale += 1
         return stale
+
+
+class KeptFlow(FlowControlEvent):  # type: ignore[misc]  # the library's base has no types
+    """Stops and resumes the flow of messages without emptying their queue.
+
+    Faust empties it whenever the flow is resumed. Where two rebalances follow closely it is resumed twice, and what
+    came in between would be gone without ever having been seen. What must not be answered is told by its generation.
+    """
+
+    def manage_queue(self, queue: Any) -> None:
+        """Leave it alone."""
 
 
 class PromptConsumer(Consumer):  # type: ignore[misc]  # the library's base has no types

@@ -159,8 +159,9 @@ class Handler:
     async def _infer(self, job: Job) -> Done:
         """Return the replies of a job; a prompt that alone breaks the model gets a reply with an error.
 
-        Where a job fails twice its prompts are tried one by one. One that fails while a harmless prompt is answered is
-        to blame; when that is not answered either, the engine is out of reach and everything waits.
+        Where a job fails twice its prompts are tried one by one. One that fails, and again, while a harmless prompt is
+        answered behind it each time, is to blame; when that is not answered either, the engine is out of reach and
+        everything waits.
         """
         for _ in range(2):
             try:
@@ -176,12 +177,14 @@ class Handler:
         return Done(replies=tuple(replies), version=version)
 
     async def _alone(self, job: Job) -> Done:
-        try:
-            return await self._inference.generate(job)
-        except ModelUnavailableError as error:
-            reason = error.message
-        # Raises in its turn where the engine as a whole is out of reach.
-        done = await self._inference.generate(single(job, CANARY))
+        # Twice: the engine may have come back just between the prompt and the canary.
+        for _ in range(2):
+            try:
+                return await self._inference.generate(job)
+            except ModelUnavailableError as error:
+                reason = error.message
+            # Raises in its turn where the engine as a whole is out of reach.
+            done = await self._inference.generate(single(job, CANARY))
         return Done(replies=(Reply(error=reason),), version=done.version)
 
     # Stages two and three

@@ -9,10 +9,11 @@ from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from mode.utils.locks import Event
+from mode.utils.queues import ThrowableQueue
 from structlog.testing import capture_logs
 
 import worker.batches
-from worker.batches import PromptConsumer, batches, consumer_of
+from worker.batches import KeptFlow, PromptConsumer, batches, consumer_of
 
 
 async def test_urgent_topics_are_read_first_and_the_others_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,3 +303,14 @@ async def test_what_belongs_to_another_worker_by_now_is_in_no_batch() -> None:
         channel.queue.put_nowait(event(number, generation))
     assert [[each.number for each in (await anext(made)).events] for _ in range(2)] == [[2], [4]]
     await made.aclose()
+
+
+async def test_what_came_while_the_flow_was_resumed_twice_is_kept() -> None:
+    """As when two rebalances follow closely; the library's own flow would empty the queue."""
+    flow = KeptFlow()
+    queue: Any = ThrowableQueue(maxsize=4, flow_control=flow, clear_on_resume=True)
+    flow.resume()
+    queue.put_nowait(event(0))
+    flow.resume()
+    flow.clear()
+    assert queue.qsize() == 1

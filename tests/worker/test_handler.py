@@ -202,6 +202,16 @@ async def test_an_engine_that_is_down_sets_nothing_aside() -> None:
     assert any(job.prompts == (CANARY,) for job in bench.inference.jobs)
 
 
+@pytest.mark.parametrize("calls", range(1, 8))
+async def test_an_engine_that_comes_back_at_any_moment_sets_nothing_aside(calls: int) -> None:
+    """Also when it does so between a prompt of its own and the harmless one: that alone proves nothing."""
+    asked = iter(range(100))
+    bench = Bench(ByPrompt(lambda _: next(asked) < calls))
+    await bench.run(sent("a1"))
+    assert not bench.letters
+    assert set(bench.results) == {"flag-a1"}
+
+
 async def test_a_dead_search_is_waited_for() -> None:
     """A search outage causes retries with growing pauses, no dead letter and no loss."""
     bench = Bench()
