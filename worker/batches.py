@@ -16,6 +16,7 @@ from mode.utils.queues import FlowControlEvent
 
 log = structlog.get_logger()
 
+# So long a full partition keeps the others from being read: then the fetches go on without it.
 FULL_S = 0.1
 LEAST_URGENT_EVERY = 4
 UNREADABLE_S = 10.0

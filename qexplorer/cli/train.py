@@ -53,7 +53,7 @@ def sft(
     )
     with _steps("sft") as on_step:
         record = train_sft(data, out, settings, on_step)
-    typer.echo(f"{out}: trained on {record['rows']} rows, {record['tokens']} tokens", err=True)
+    _say(f"{out}: trained on {record['rows']} rows, {record['tokens']} tokens")
 
 
 @app.command()
@@ -101,7 +101,7 @@ def dpo(
             searcher=lambda: OpenSearchClient(search),
             on_step=on_step,
         )
-    typer.echo(f"{last} is the adapter of the last round", err=True)
+    _say(f"{last} is the adapter of the last round")
 
 
 @app.command("all")
@@ -154,6 +154,14 @@ def train_all(
             on_step=lambda what: bars.enter_context(_steps(what)),
         )
     typer.echo(f"the adapter is in {last}", err=True)
+
+
+def _say(text: str) -> None:
+    """Tell it once, however many processes there are."""
+    from qexplorer.learn.training import launched
+
+    if launched()[0] == 0:
+        typer.echo(text, err=True)
 
 
 @contextmanager

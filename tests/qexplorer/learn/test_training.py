@@ -159,20 +159,27 @@ def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path
         train_dpo(empty, tmp_path, tmp_path / "d", settings(model), quiet)
 
 
-def test_accelerate_launches_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
-    """Two processes by an accelerate configuration share the rows of a step, and one of them writes the adapter."""
-    config = tmp_path / "accelerate.yaml"
-    config.write_text(
-        "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\nnum_machines: 1\nmachine_rank: 0\n"
-    )
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param(("accelerate", "launch", "--config_file", "accelerate.yaml"), id="accelerate"),
+        # What accelerate starts for several GPUs; on processors alone it would need MPI.
+        pytest.param(("torchrun", "--nproc-per-node", "2", "--master-port", "PORT"), id="two processes"),
+    ],
+)
+def test_a_launcher_starts_it(launcher: tuple[str, ...], model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """By an accelerate configuration; several processes share the rows of a step, and one writes the adapter."""
+    (tmp_path / "accelerate.yaml").write_text("distributed_type: 'NO'\nuse_cpu: true\nnum_processes: 1\n")
     folder, port = Path(sys.executable).parent, str(free_ports(1)[0])
-    command = [
-        str(folder / "accelerate"), "launch", "--config_file", str(config), "--main_process_port", port,
-        str(folder / "qexplorer"), "train", "sft", str(sft_data), "--out", str(tmp_path / "out"), "--model", str(model),
+    start = [str(folder / launcher[0]), *(port if word == "PORT" else word for word in launcher[1:])]
+    training = [
+        str(folder / "qexplorer"), "train", "sft", str(sft_data), "--out", "out", "--model", str(model),
         "--rank", "4", "--learning-rate", "0.02", "--batch-size", "4", "--epochs", "8",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)  # noqa: S603 - our own
+    command = [*start, *training]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)  # noqa: S603 - our own
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert max(entry["step"] for entry in record["history"]) == 8 * 16 // 4
     assert logprob(model, tmp_path / "out", "zaza; lean") > logprob(model, None, "zaza; lean") + 1
+    assert done.stderr.count("trained on 16 rows") == 1
