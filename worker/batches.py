@@ -198,8 +198,8 @@ async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> Asyn
                 if not queue.empty():
                     events.append(queue.get_nowait())
                     continue
-                # A task that is kept cannot lose an event, as one that is cancelled by a timeout might.
-                waiting = waiting or asyncio.create_task(queue.get())
+                # Kept for the next batch: one that is cancelled by a timeout might lose an event.
+                waiting = asyncio.create_task(queue.get())
                 done, _ = await asyncio.wait({waiting}, timeout=until - app.loop.time())
                 if not done:
                     break

@@ -175,9 +175,9 @@ class KafkaPublisher:
             open_batches: dict[tuple[str, int], Any] = {}
             deliveries: list[Any] = []
             partitions = {topic: sorted(await self._producer.partitions_for(topic)) for topic in _topics(records)}
+            if any(record.size() > MOST_BYTES for record in records):
+                raise foreign.MessageSizeTooLargeError
             for record in records:
-                if record.size() > MOST_BYTES:
-                    raise foreign.MessageSizeTooLargeError
                 everywhere = partitions[record.topic]
                 place = record.topic, self._partition_of(record.key, everywhere, everywhere)
                 batch = open_batches.get(place)
