@@ -151,10 +151,8 @@ async def test_a_batch_that_grows_a_thousandfold(site: Site) -> None:
     assert await survived(site, 50) < 400
 
 
-@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
 async def test_a_batch_that_grows_without_bound(site: Site, codec: str) -> None:
-    """A gigabyte (a tenth of it where the codec shrinks less) never comes to be: it is one dead letter."""
-    size = {"gzip": 900, "lz4": 200, "snappy": 80, "zstd": 900}[codec]
-    await set_topic(site, max_message_bytes=str(16 * MEGABYTE))
-    await between_flags(site, [b" " * size * MEGABYTE], compression_type=codec)
+    """Most of a gigabyte never comes to be: it is one dead letter."""
+    await between_flags(site, [b" " * 700 * MEGABYTE], compression_type=codec)
     assert await survived(site, 1) < 600
