@@ -9,13 +9,14 @@ import gzip
 import hashlib
 import io
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import cramjam
 from aiokafka.consumer import fetcher
-from aiokafka.record import _crecords
+from aiokafka.record import default_records
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
@@ -42,9 +43,11 @@ MOST_DAMAGED = 1000
 def guard() -> None:
     """Let all of aiokafka's consumers in this process read through `Envelopes`; a second call changes nothing."""
     fetcher.MemoryRecords = Envelopes
-    compiled = getattr(_crecords, "default_records", None)
-    for name, decoder in (("gzip", _gzip), ("snappy", _snappy), ("lz4", _lz4), ("zstd", _zstd)):
-        setattr(compiled, f"{name}_decode", decoder)
+    # Both the compiled reader, where there is one, and the one in Python have names of their own for the decoders.
+    for reader in (default_records, sys.modules.get("aiokafka.record._crecords.default_records")):
+        for name, decoder in (("gzip", _gzip), ("snappy", _snappy), ("lz4", _lz4), ("zstd", _zstd)):
+            if reader is not None:
+                setattr(reader, f"{name}_decode", decoder)
 
 
 def complaint(headers: Sequence[tuple[str, bytes | None]]) -> str:
