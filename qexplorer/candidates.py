@@ -86,7 +86,7 @@ def propose(
     near = triage.siblings(normalised, SIBLINGS, policy) if triage is not None else []
     queries += [_Said(text=span, source=QuerySource.LEXICAL) for span in (*own, *near)]
     if triage is not None and queries:
-        order, weights = ranked([query.text for query in queries], triage, policy)
+        order, weights = ranked([query.text for query in queries], triage, policy, normalised)
         queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
     accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]
@@ -95,13 +95,21 @@ def propose(
     return Proposal(candidates=(*_contact_candidates(text, contact_key), *guarded), unparseable=unparseable)
 
 
-def ranked(queries: Sequence[str], triage: Triage, policy: str) -> tuple[list[int], list[float]]:
+def ranked(queries: Sequence[str], triage: Triage, policy: str, listing: str) -> tuple[list[int], list[float]]:
     """Return the places of queries in the order in which they deserve a search, and the weight of a mean word of each.
 
-    First those that add known campaigns of the policy to the ones before them, then the others by their weight.
+    First those that add known campaigns of the policy to the ones before them, then the others by their weight, and
+    last the guesses: what no known flag and no listing of the sample has, nor the normalised `listing` itself.
     """
     weights = _word_weights(queries, triage.weigh)
-    return by_foresight(triage.foresee([normalise(query) for query in queries], policy), weights), weights
+    plain = [normalise(query) for query in queries]
+    foreseen = triage.foresee(plain, policy)
+    own = set(terms(listing))
+    guesses = [
+        not each.flags and not each.others and not own.issuperset(terms(query))
+        for each, query in zip(foreseen, plain, strict=True)
+    ]
+    return by_foresight(foreseen, weights, guesses), weights
 
 
 def whole_text(text: str, normalised: str) -> Proposal:

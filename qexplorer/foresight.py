@@ -109,12 +109,13 @@ def tensors_of(
     return tensors
 
 
-def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float]) -> list[int]:
+def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float], guesses: Sequence[bool]) -> list[int]:
     """Return the places of queries in the order in which they deserve a search.
 
-    Greedily by what each adds to the campaigns that those before it cover; behind them, and among equals, by weight.
+    Greedily by what each adds to the campaigns that those before it cover; behind them, and among equals, by weight,
+    the guesses last.
     """
-    heaviest = sorted(range(len(foreseen)), key=lambda place: -weights[place])
+    heaviest = sorted(range(len(foreseen)), key=lambda place: (guesses[place], -weights[place]))
     order = [heaviest[at] for at in greedily([foreseen[place] for place in heaviest])]
     first = set(order)
     return [*order, *(place for place in heaviest if place not in first)]

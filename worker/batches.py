@@ -182,7 +182,7 @@ def consumer_of(topics: Sequence[str]) -> type[PromptConsumer]:
 
 
 async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> AsyncGenerator[Batch, None]:
-    """Yield micro-batches of what the stream's channel receives, until the task is cancelled.
+    """Yield micro-batches of what the stream's channel receives, until that is closed.
 
     The stream itself is passed by. Its `take` acknowledges in a `finally`, so that a failing agent loses its batch, and
     any way through it costs a message more than all the rest of its way from Kafka and back.
@@ -210,6 +210,9 @@ async def batches(app: faust.App, stream: Any, size: int, wait_s: float) -> Asyn
                 app.monitor.stream_inbound_time[place] = app.monitor.time()
             if current := [event for event in events if event.message.generation_id == app.consumer_generation_id]:
                 yield Batch(events=current, app=app)
+    except StopAsyncIteration:
+        # So the channel says that the worker ends; what was taken in and not yielded is read again.
+        return
     finally:
         if waiting is not None:
             waiting.cancel()

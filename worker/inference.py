@@ -27,6 +27,8 @@ GRACE_S = 5.0
 # A harmless prompt: an engine that does not answer this one answers none.
 CANARY = Prompt(instruction="Write search queries.", listing="bicycle", max_listing_tokens=8)
 START_S = 600.0
+# A process that takes so many times as long as the last one to come up, and so long at least, is taken to hang.
+RESTART_TIMES, RESTART_S = 5.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class InferenceProcess:
         self._process: Any = None
         self._pipe: Connection | None = None
         self._lock = asyncio.Lock()
+        # How long a start may take: for the first one a model may have to be fetched.
+        self._patience_s = START_S
         self.restarts = 0
 
     @property
@@ -103,6 +107,7 @@ class InferenceProcess:
         async with self._lock:
             await self._ask(Use(engines=tuple(engines)), START_S)
             self._engines = tuple(engines)
+            self._patience_s = START_S
 
     async def _ask(self, question: Job | Use, within_s: float) -> Any:
         if self._process is None or not self._process.is_alive():
@@ -135,10 +140,18 @@ class InferenceProcess:
         await asyncio.to_thread(self._process.start)
         theirs.close()
         self._pipe = ours
-        answer = await asyncio.to_thread(self._wait, START_S)
+        began = time.monotonic()
+        try:
+            answer = await asyncio.to_thread(self._wait, self._patience_s)
+        except ModelUnavailableError:
+            # It may only be slow, on a machine that is busy.
+            self._patience_s = min(START_S, 2 * self._patience_s)
+            await asyncio.to_thread(self._kill)
+            raise
         if isinstance(answer, QExplorerError):
             await asyncio.to_thread(self._kill)
             raise answer
+        self._patience_s = min(START_S, max(RESTART_S, RESTART_TIMES * (time.monotonic() - began)))
 
     async def _exchange(self, question: Job | Use, within_s: float) -> Any:
         assert self._pipe is not None  # noqa: S101 - started above

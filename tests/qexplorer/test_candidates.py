@@ -48,6 +48,14 @@ def test_triage_weights_order_the_queries() -> None:
     assert "zaza" in made.candidates[0].query.text
 
 
+def test_guesses_come_behind_what_the_listing_says() -> None:
+    """Words that neither the listing nor anything known has are searched last."""
+    triage = WordTriage(frozenset())
+    made = propose(TEXT, normalise(TEXT), reply("runtz"), contact_key=b"", triage=triage)
+    asked = [candidate.text for candidate in made.candidates if candidate.kind is SearchKind.WORDS]
+    assert asked[-1] == "runtz"
+
+
 def test_personal_data_never_becomes_a_query() -> None:
     """Contacts are searched by keyed hash; neither records nor lexical spans hold them."""
     made = propose(TEXT, normalise(TEXT), None, contact_key=b"key")

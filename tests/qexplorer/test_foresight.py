@@ -51,7 +51,14 @@ def test_order_is_greedy_over_campaigns_then_by_weight() -> None:
     most = Foreseen(campaigns=frozenset({1, 2, 3}), flags=3)
     same = Foreseen(campaigns=frozenset({1, 2}), flags=2)
     other = Foreseen(campaigns=frozenset({4}), flags=1)
-    assert by_foresight([Foreseen(), same, other, most], [0.5, 0.1, 0.2, 0.3]) == [3, 2, 0, 1]
+    assert by_foresight([Foreseen(), same, other, most], [0.5, 0.1, 0.2, 0.3], [False] * 4) == [3, 2, 0, 1]
+
+
+def test_guesses_are_last_whatever_their_weight() -> None:
+    """Among those that add nothing; the heaviest guess first."""
+    most = Foreseen(campaigns=frozenset({1}), flags=1)
+    order = by_foresight([Foreseen(), Foreseen(), Foreseen(), most], [9.0, 0.1, 8.0, 0.0], [True, False, True, False])
+    assert order == [3, 1, 0, 2]
 
 
 @given(
@@ -61,7 +68,9 @@ def test_order_is_greedy_over_campaigns_then_by_weight() -> None:
 def test_every_query_keeps_a_place(found: list[frozenset[int]], weights: list[float]) -> None:
     """None is lost and none is doubled."""
     foreseen = [Foreseen(campaigns=names, flags=len(names)) for names in found]
-    assert sorted(by_foresight(foreseen, weights[: len(found)])) == list(range(len(found)))
+    assert sorted(by_foresight(foreseen, weights[: len(found)], [not names for names in found])) == list(
+        range(len(found))
+    )
 
 
 def test_the_artefact_of_a_triage_has_it(tmp_path: Path) -> None:

@@ -267,8 +267,8 @@ def event(number: int, generation: int = 1) -> Any:
 class Channel:
     """A channel that is iterated already."""
 
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+    def __init__(self, queue: Any = None) -> None:
+        self.queue: asyncio.Queue[Any] = queue or asyncio.Queue()
 
     def __aiter__(self) -> "Channel":
         return self
@@ -296,6 +296,22 @@ async def test_a_batch_is_full_or_has_waited() -> None:
     assert [each.number for each in (await anext(made)).events] == [6]
     assert app.monitor.stream_inbound_time == {PLACE: 7.0}
     await made.aclose()
+
+
+async def test_a_channel_that_is_closed_ends_the_batches() -> None:
+    """As at the end of the worker; what waits to be yielded is not acknowledged, so it is read again."""
+    app: Any = FakeApp()
+    flow = KeptFlow()
+    flow.resume()
+    queue: Any = ThrowableQueue(flow_control=flow)
+    for before in (0, 1):
+        made = batches(app, SimpleNamespace(channel=Channel(queue)), 3, 1.0)
+        for number in range(before):
+            queue.put_nowait(event(number))
+        ended = asyncio.create_task(anext(made, None))
+        await asyncio.sleep(0)
+        await queue.throw(StopAsyncIteration())
+        assert await ended is None
 
 
 async def test_what_belongs_to_another_worker_by_now_is_in_no_batch() -> None:

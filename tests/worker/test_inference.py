@@ -1,6 +1,7 @@
 """The inference process: answers, hangs, dies, and comes back."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -74,6 +75,32 @@ async def test_a_process_that_hangs_is_killed_at_the_deadline(monkeypatch: pytes
             await process.generate(job(deadline_s=0.3))
         assert not psutil.pid_exists(hung)
         assert (await process.generate(job())).replies
+
+
+async def test_a_process_that_hangs_as_it_comes_up_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before a first start would be given up: it is known how long one takes. One that is slow has longer then."""
+    monkeypatch.setattr(module, "RESTART_S", 0.2)
+    monkeypatch.setattr(module, "RESTART_TIMES", 0.0)
+    async with running() as process:
+        first = process.pid
+        assert first is not None
+
+        async def stop_the_next() -> None:
+            while process.pid in {first, None}:  # noqa: ASYNC110 - a process of the system's
+                await asyncio.sleep(0)
+            os.kill(process.pid or 0, signal.SIGSTOP)
+
+        os.kill(first, signal.SIGKILL)
+        process._process.join(5)
+        stopping = asyncio.create_task(stop_the_next())
+        with pytest.raises(ModelUnavailableError, match="no answer"):
+            await process.generate(job())
+        await stopping
+        assert process.pid is None
+        answered = False
+        while not answered:
+            with contextlib.suppress(ModelUnavailableError):
+                answered = bool((await process.generate(job())).replies)
 
 
 async def test_a_stopped_process_falls_silent() -> None:

@@ -26,4 +26,4 @@ def in_foresight(queries: Sequence[str], knowledge: Knowledge, seed: Seed) -> li
     triage = knowledge.triage
     if triage is None or not queries:
         return list(queries)
-    return [queries[place] for place in ranked(queries, triage, seed.policy)[0]]
+    return [queries[place] for place in ranked(queries, triage, seed.policy, seed.normalised)[0]]
