@@ -94,8 +94,7 @@ class DeadLetters:
         # A sender's own headers of these names would lie about the letter.
         headers = [(name, data) for name, data in message.headers if name not in OURS]
         value = message.value or b""
-        size = len(value) + len(message.key or b"") + sum(len(name) + len(data or b"") for name, data in headers)
-        if size > MOST_BYTES:
+        if Record(self._topic, message.key, value, headers).size() > MOST_BYTES:
             marks = [(TRUNCATED, str(len(value)).encode()), *((n, d) for n, d in headers if n == REDRIVEN)]
             return Record(self._topic, letter.letter_id.encode(), b"", [(LETTER, letter.to_bytes()), *marks])
         headers.append((LETTER, letter.to_bytes()))

@@ -29,11 +29,10 @@ UNREADABLE = "qx-unreadable"
 
 # Of a batch of format 2: offset, length, leader's epoch, magic; checksum, attributes, last offset's distance, times.
 HEAD = struct.Struct(">qiibIhiqqqhii")
-AFTER_LENGTH, MAGIC = struct.calcsize(">qi"), struct.calcsize(">qii")
+LENGTH, AFTER_LENGTH, MAGIC = (struct.calcsize(each) for each in (">q", ">qi", ">qii"))
 CODEC, LOG_APPEND_TIME = 0x07, 0x08
 XERIAL = b"\x82SNAPPY\x00"
 XERIAL_HEAD = 16
-
 
 # Batches whose checksum was wrong, by their bytes. What comes again as it was is stored so; else the line was at fault.
 _damaged: set[bytes] = set()
@@ -74,7 +73,7 @@ class Envelopes:
     def next_batch(self) -> Any:
         """Return the next batch."""
         batch = self._batches.next_batch()
-        (length,) = struct.unpack_from(">i", self._data, self._at + struct.calcsize(">q"))
+        (length,) = struct.unpack_from(">i", self._data, self._at + LENGTH)
         stored = self._data[self._at : self._at + AFTER_LENGTH + length]
         self._at += len(stored)
         return Envelope(batch, stored) if stored[MAGIC] > 1 else batch
@@ -115,6 +114,8 @@ class Envelope:
             return
         try:
             yield from self._within(self._batch)
+        except BadInputError as error:
+            yield self._stand_in(error.message)
         except Exception as error:  # noqa: BLE001 - who writes the bytes chooses the error
             # The fetcher passes over what it has had.
             yield from self._as_far_as_it_goes(error)
@@ -130,9 +131,8 @@ class Envelope:
     def _as_far_as_it_goes(self, error: Exception) -> Iterator["Stored"]:
         try:
             yield from self._within(_lenient(self._stored))
-        except Exception as worse:  # noqa: BLE001 - likewise
-            cause = worse if isinstance(worse, BadInputError) else error
-            yield self._stand_in(f"{type(cause).__name__}: {cause}")
+        except Exception:  # noqa: BLE001 - likewise
+            yield self._stand_in(f"{type(error).__name__}: {error}")
 
     def _stand_in(self, why: str) -> "Stored":
         said = f"a batch of Kafka's cannot be read: {why}"[:500]

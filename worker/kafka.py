@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -174,7 +174,10 @@ class KafkaPublisher:
         async with translated(self._kafka):
             open_batches: dict[tuple[str, int], Any] = {}
             deliveries: list[Any] = []
-            partitions = {topic: sorted(await self._producer.partitions_for(topic)) for topic in _topics(records)}
+            partitions = {
+                topic: sorted(await self._producer.partitions_for(topic))
+                for topic in {record.topic for record in records}
+            }
             if any(record.size() > MOST_BYTES for record in records):
                 raise foreign.MessageSizeTooLargeError
             for record in records:
@@ -194,10 +197,6 @@ class KafkaPublisher:
         # Nobody adds to it any more: it does not have to linger.
         batch.close()
         return await self._producer.send_batch(batch, place[0], partition=place[1])
-
-
-def _topics(records: Sequence[Record]) -> Iterable[str]:
-    return dict.fromkeys(record.topic for record in records)
 
 
 def _added(batch: Any, record: Record) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from qexplorer.demo.workers import AUDIT, FLAGS
 from qexplorer.stack import running
 from qexplorer.stack.process import EngineProcess
 from qexplorer.testing import a_flag
+from tests.bench.scale import slow_worker
 from tests.bench.site_of_bench import Bench
 
-ROOT = Path(__file__).parents[2]
 WORKERS, PARTITIONS, RATE = 3, 8, 20
 FIRST_S, BETWEEN_S, LAST_S = 10.0, 15.0, 25.0
 # A static member must be back within this time, and its partitions stand still for as long when it is not.
@@ -52,7 +51,7 @@ async def rolling_restart() -> str:
 async def _rolled(bench: Bench, folder: Path, session_s: float) -> str:
     config = folder / "settings.yaml"
     config.write_text(yaml.safe_dump(bench.settings))
-    fleet = [_start(folder, config, number, session_s, 0) for number in range(WORKERS)]
+    fleet = [_start(config, number, session_s, 0) for number in range(WORKERS)]
     gone: list[EngineProcess] = []
     seen = Seen()
     running_tasks: list[asyncio.Task[None]] = []
@@ -64,7 +63,7 @@ async def _rolled(bench: Bench, folder: Path, session_s: float) -> str:
         for number in range(WORKERS):
             await asyncio.to_thread(fleet[number].stop)
             gone.append(fleet[number])
-            fleet[number] = _start(folder, config, number, session_s, 1)
+            fleet[number] = _start(config, number, session_s, 1)
             await asyncio.sleep(BETWEEN_S)
         rolled, waits = _rebalances([*gone, *fleet]) - calm, _waits(seen)
         before = set(seen.sent)
@@ -87,11 +86,8 @@ async def _rolled(bench: Bench, folder: Path, session_s: float) -> str:
             await asyncio.to_thread(worker.stop)
 
 
-def _start(folder: Path, config: Path, number: int, session_s: float, life: int) -> EngineProcess:
-    member = f"MEMBER=worker-{number if session_s else ''}"
-    command = ["/usr/bin/env", f"PYTHONPATH={ROOT}", "ENGINE_S=0.05", member, f"SESSION_S={session_s}"]
-    command += [sys.executable, "-m", "tests.bench.slow_worker", "run", "--config", str(config), "--health-port", "0"]
-    return EngineProcess(f"worker {number}", command, log=folder / f"worker-{number}-{life}.log", folder=folder)
+def _start(config: Path, number: int, session_s: float, life: int) -> EngineProcess:
+    return slow_worker(config, f"worker-{number}-{life}", 0.05, MEMBER=f"worker-{number}", SESSION_S=str(session_s))
 
 
 def _rebalances(workers: list[EngineProcess]) -> int:

@@ -129,17 +129,19 @@ async def _workers(
     }
     config = folder / f"{run}.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = ["/usr/bin/env", f"PYTHONPATH={ROOT}", f"ENGINE_S={engine_s}", sys.executable, "-m"]
-    command += ["tests.bench.slow_worker", "run", "--config", str(config), "--health-port", "0"]
-    command += ["--log-level", "warning"]
-    processes = [
-        EngineProcess(f"worker {number}", command, log=folder / f"{run}-{number}.log", folder=folder)
-        for number in range(count)
-    ]
+    processes = [slow_worker(config, f"{run}-{number}", engine_s, "--log-level", "warning") for number in range(count)]
     try:
         yield processes
     finally:
         await asyncio.to_thread(stop_all, processes)
+
+
+def slow_worker(config: Path, name: str, engine_s: float, *options: str, **environment: str) -> EngineProcess:
+    """Start the real worker with an engine that takes a set time for a batch; its log is beside the settings."""
+    words = [f"{key}={value}" for key, value in {"PYTHONPATH": ROOT, "ENGINE_S": engine_s, **environment}.items()]
+    command = ["/usr/bin/env", *words, sys.executable, "-m", "tests.bench.slow_worker", "run", "--config", str(config)]
+    command += ["--health-port", "0", *options]
+    return EngineProcess(name, command, log=config.parent / f"{name}.log", folder=config.parent)
 
 
 def _flags(count: int, run: str) -> Iterator[bytes]:

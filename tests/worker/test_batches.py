@@ -287,7 +287,8 @@ async def test_a_batch_is_full_or_has_waited() -> None:
     got = [[each.number for each in (await anext(made)).events] for _ in range(2)]
     assert got == [[0, 1, 2], [3]]
     nothing_yet = asyncio.create_task(anext(made))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+    assert not nothing_yet.done()
     for number in range(4, 6):
         channel.queue.put_nowait(event(number))
         await asyncio.sleep(0)
