@@ -124,6 +124,15 @@ def test_a_damaged_batch_of_which_no_end_is_known_is_waited_for(where: int) -> N
             read(bytes(damaged))
 
 
+def test_damage_that_looks_like_the_mark_of_a_transaction_is_set_aside_too() -> None:
+    """Such marks are passed over, and the messages of the batch would be with them."""
+    damaged = bytearray(batch([b"one", b"two"]))
+    damaged[22] ^= 0x20
+    with pytest.raises(CorruptRecordException):
+        read(bytes(damaged))
+    assert [record.offset for record in read(bytes(damaged))] == [1]
+
+
 def test_noise_on_the_line_costs_nothing() -> None:
     """Other bytes each time, and then the right ones."""
     right = batch([b"one", b"two"])
