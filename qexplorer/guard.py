@@ -24,10 +24,10 @@ def refusal(normalised: str, accepted: Sequence[frozenset[str]]) -> str:
 
     `accepted` are the word sets of the candidates before it, of which it must be no near-copy.
     """
-    if any(character in OPERATORS for character in normalised):
+    if not OPERATORS.isdisjoint(normalised):
         return "holds an operator"
     words = terms(normalised)
-    size = count_words(normalised)
+    size = len(words) if normalised.isascii() else count_words(normalised)
     if not words:
         return "has no words"
     if size > MOST_WORDS:

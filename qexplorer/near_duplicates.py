@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from qexplorer.words import is_han, tokens
@@ -39,32 +39,41 @@ def terms(text: str) -> list[str]:
 
 def fingerprint(normalised: str) -> Fingerprint:
     """Return the fingerprint of a normalised text."""
-    distinct = sorted({zlib.crc32(token.encode()) for token in terms(normalised)})[:KEPT_TOKENS]
+    distinct = sorted({_hashed(term) for term in terms(normalised)})[:KEPT_TOKENS]
     if not distinct:
         return Fingerprint(hashes=frozenset(), bands=())
-    lows = _lowest(distinct)
-    bands = tuple(
-        f"{start:02d}-{zlib.crc32(repr(lows[start : start + ROWS]).encode()):08x}"
-        for start in range(0, PERMUTATIONS, ROWS)
-    )
-    return Fingerprint(hashes=frozenset(distinct), bands=bands)
+    rows = (_ROWS % tuple(_lowest([mixed for _, mixed in distinct]))).splitlines()
+    bands = tuple((_BANDS % tuple(map(zlib.crc32, rows))).split())
+    return Fingerprint(hashes=frozenset(value for value, _ in distinct), bands=bands)
 
 
-def _lowest(distinct: Sequence[int]) -> list[int]:
-    """Return the MinHash of the values: for each permutation its lowest image.
+# All rows of a MinHash, and all of its band keys, in one formatting each: one by one they cost twice as much.
+_ROWS = b"".join([b"[" + b", ".join([b"%d"] * ROWS) + b"]\n"] * (PERMUTATIONS // ROWS))
+_BANDS = " ".join(f"{start:02d}-%08x" for start in range(0, PERMUTATIONS, ROWS))
 
-    The same as datasketch's scheme "affine32": SHA-1 to 32 bits, the finalizer of MurmurHash3, a · h + b modulo 2³²;
-    without a sketch object for each text, which costs three times as much as the arithmetic.
+
+@lru_cache(maxsize=16_384)
+def _hashed(term: str) -> tuple[int, int]:
+    """Return the hash of a term and what the permutations start from.
+
+    The latter is datasketch's scheme "affine32": SHA-1 to 32 bits and the finalizer of MurmurHash3, here without a
+    sketch object for each text.
     """
+    value = zlib.crc32(term.encode())
+    mixed = int.from_bytes(hashlib.sha1(value.to_bytes(4, "big"), usedforsecurity=False).digest()[:4], "little")
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        mixed = (mixed ^ (mixed >> shift)) * factor & 0xFFFFFFFF
+    return value, mixed
+
+
+def _lowest(mixed: Sequence[int]) -> list[int]:
+    """Return the MinHash of the values: for each permutation, a · h + b modulo 2³², its lowest image."""
     import numpy as np
 
-    hashed = b"".join(hashlib.sha1(value.to_bytes(4, "big"), usedforsecurity=False).digest()[:4] for value in distinct)
-    mixed = np.frombuffer(hashed, dtype="<u4")
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
-    mixed ^= mixed >> np.uint32(16)
     factors, offsets = _permutations()
-    lows: list[int] = (factors * mixed[:, None] + offsets).min(axis=0).tolist()
+    images = np.multiply.outer(np.array(mixed, dtype=np.uint32), factors)
+    images += offsets
+    lows: list[int] = np.minimum.reduce(images).tolist()
     return lows
 
 

@@ -23,7 +23,7 @@ FETCH_BYTES = 128 * 1024
 
 
 class Pipeline:
-    """Generates batch n + 2 while batch n + 1 is searched and batch n delivered; acknowledges strictly in order.
+    """Generates one batch while those before it are proposed for, searched and delivered; acknowledges in order.
 
     Searching and delivering wait for others most of their time, so side by side they take little longer than one.
     """
@@ -33,6 +33,7 @@ class Pipeline:
         self._handler = handler
         self._running = running
         self._prepared: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        self._proposed: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
         self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue(maxsize=1)
         self._pending = 0
         self.flags = 0
@@ -61,12 +62,18 @@ class Pipeline:
     async def finish_all(self) -> None:
         """Run the later stages of batch after batch, for ever."""
         async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._propose_all())
             stages.create_task(self._search_all())
             stages.create_task(self._deliver_all())
 
-    async def _search_all(self) -> None:
+    async def _propose_all(self) -> None:
         while True:
             batch, prepared = await self._prepared.get()
+            await self._proposed.put((batch, await self._handler.propose(prepared)))
+
+    async def _search_all(self) -> None:
+        while True:
+            batch, prepared = await self._proposed.get()
             await self._found.put((batch, await self._handler.search(prepared)))
 
     async def _deliver_all(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a micro-batch: decode → generate (`prepare`), then `search`, then `deliver`.
+"""What happens to a micro-batch: decode → generate (`prepare`), then `propose`, `search`, `deliver`.
 
 Poison is set aside as a dead letter, everything transient is retried in place: no exception leaves this module but a
 cancellation. Knows no Faust.
@@ -8,6 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from qexplorer.metrics import Metrics
 from qexplorer.policies import Policies, Policy
 from qexplorer.settings import Settings
 from qexplorer.steps import Seed
+from qexplorer.turns import in_turns
 from schemas import DeadLetterReason, FlaggedListing, FlagResult, QueryAudit
 from worker.dead_letters import DeadLetters
 from worker.decode import Undecodable, decode
@@ -44,9 +46,9 @@ class Inference(Protocol):
 
 
 class Handler:
-    """Takes micro-batches through its three stages, each of which must be called in the order of the one before.
+    """Takes micro-batches through its four stages, each of which must be called in the order of the one before.
 
-    One batch may be delivered while the next is searched and the one behind it is prepared.
+    One batch may be delivered while the next is searched, and those behind it are proposed for and prepared.
     """
 
     def __init__(
@@ -187,11 +189,23 @@ class Handler:
             done = await self._inference.generate(single(job, CANARY))
         return Done(replies=(Reply(error=reason),), version=done.version)
 
-    # Stages two and three
+    # Stages two to four
 
     async def finish(self, prepared: Prepared) -> None:
-        """Search and deliver; returns when all of the batch is safe."""
-        await self.deliver(await self.search(prepared))
+        """Propose, search and deliver; returns when all of the batch is safe."""
+        await self.deliver(await self.search(await self.propose(prepared)))
+
+    async def propose(self, prepared: Prepared) -> Prepared:
+        """Make candidates of the replies; a flag whose text breaks that is set aside alone."""
+        with self._metrics.timed("propose"):
+            proposed = await in_turns(
+                lambda work: _proposed(prepared.release, work),
+                prepared.works,
+                lambda work: len(work.seed.flag.listing.text),
+            )
+        prepared.works = [each for each in proposed if isinstance(each, Work)]
+        prepared.set_aside += [each for each in proposed if not isinstance(each, Work)]
+        return prepared
 
     async def search(self, prepared: Prepared) -> Found:
         """Search for the flags of a batch; what they lead to is seen by the next batch before it is delivered."""
@@ -206,11 +220,12 @@ class Handler:
         try:
             answers = await self._persist(
                 "search",
-                lambda: release.explorer.explore(
+                lambda: release.explorer.answer(
                     [work.seed for work in works],
                     [work.reply for work in works],
                     [work.version for work in works],
                     self._run(release),
+                    [work.proposal for work in works],
                 ),
             )
         except Exception as error:  # noqa: BLE001 - the edge of the batch: one flag's bug must not stop the others
@@ -307,6 +322,15 @@ class Handler:
         metrics.unparseable.inc(sum(result.unparseable for result in results))
         for (source, fate), count in Counter((a.query.source.value, a.fate.value) for a in audits).items():
             metrics.candidates.labels(source, fate).inc(count)
+
+
+def _proposed(release: Release, work: Work) -> Work | SetAside:
+    if work.seed.closed is not None:
+        return work
+    try:
+        return replace(work, proposal=release.explorer.propose(work.seed, work.reply))
+    except Exception as error:  # noqa: BLE001 - the edge of the batch: one flag's bug must not stop the others
+        return _broken(work, error)
 
 
 def _broken(work: Work, error: Exception) -> SetAside:

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 
 from qexplorer.answer import Answer
+from qexplorer.candidates import Proposal
 from qexplorer.llm.engine import EngineVersion, Reply
 from qexplorer.steps import Seed
 from schemas import DeadLetterReason, Position
 from worker.kafka import Header
 from worker.release import Release
+
+NOTHING = Proposal(candidates=(), unparseable=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +33,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One flag on its way: its message, its seed, the model's reply and who gave it."""
+    """One flag on its way: its message, its seed, the model's reply and who gave it, what is proposed by it."""
 
     message: Message
     seed: Seed
     reply: Reply | None
     version: EngineVersion
+    proposal: Proposal = NOTHING
 
 
 # A message that becomes a dead letter: with the reason, the stage and the error.
@@ -44,7 +48,10 @@ SetAside = tuple[Message, DeadLetterReason, str, str]
 
 @dataclass(slots=True)
 class Prepared:
-    """A micro-batch behind the first stage: its queries are written, and it stays with the release it began with."""
+    """A micro-batch behind the first stage: its queries are written, and it stays with the release it began with.
+
+    Behind the second its works have their proposals.
+    """
 
     release: Release
     works: list[Work] = field(default_factory=list)
@@ -53,7 +60,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class Found:
-    """A micro-batch behind the second stage: its answers are known and not yet delivered.
+    """A micro-batch that has been searched for: its answers are known and not yet delivered.
 
     `one_by_one` says that its flags had to be taken apart: one of them breaks a batch.
     """

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
+import time
 
-from qexplorer.turns import LIGHT, in_turns
+from qexplorer.turns import LIGHT, TURN_S, in_turns
 
 
 async def test_results_come_in_order_and_others_run_in_between() -> None:
-    """Another task gets a turn between any two items."""
+    """Another task gets a turn after each millisecond of work."""
     seen: list[str] = []
 
     async def other() -> None:
@@ -17,6 +18,9 @@ async def test_results_come_in_order_and_others_run_in_between() -> None:
 
     def work(item: str) -> str:
         seen.append(item)
+        began = time.perf_counter()
+        while time.perf_counter() - began <= TURN_S:
+            pass
         return item.upper()
 
     beside = asyncio.create_task(other())

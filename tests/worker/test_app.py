@@ -1,4 +1,4 @@
-"""The pipeline between Faust and the handler: three stages, strict order, nothing acknowledged early."""
+"""The pipeline between Faust and the handler: its stages, strict order, nothing acknowledged early."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,6 +27,10 @@ class Steps:
         self.events.append(f"prepare {number}")
         await self.gate(self.may_prepare, number).wait()
         return number
+
+    async def propose(self, prepared: Any) -> Any:
+        """Pass on."""
+        return prepared
 
     async def search(self, prepared: Any) -> Any:
         """Hold until released."""
@@ -105,23 +109,24 @@ async def test_the_next_batch_is_generated_while_one_is_searched() -> None:
     finishing.cancel()
 
 
-async def test_no_more_than_one_batch_waits_between_the_stages() -> None:
-    """With one in the second stage and one waiting, the next submission holds: memory is bounded."""
+async def test_no_more_than_one_batch_waits_before_each_stage() -> None:
+    """With one in the search, and one before and one behind the proposing, the next holds: memory is bounded."""
     steps = Steps()
     pipeline, finishing = await started(steps)
-    for number in range(3):
+    for number in range(5):
         steps.gate(steps.may_prepare, number).set()
     await pipeline.submit(batch(steps, 0))
     await until(steps, "finish 0")
-    await pipeline.submit(batch(steps, 1))
-    third = asyncio.create_task(pipeline.submit(batch(steps, 2)))
-    await until(steps, "prepare 2")
+    for number in range(1, 4):
+        await pipeline.submit(batch(steps, number))
+    last = asyncio.create_task(pipeline.submit(batch(steps, 4)))
+    await until(steps, "prepare 4")
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not third.done()
-    for number in range(3):
+    assert not last.done()
+    for number in range(5):
         steps.release(number)
-    await third
+    await last
     finishing.cancel()
 
 

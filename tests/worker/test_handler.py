@@ -1,4 +1,4 @@
-"""Micro-batches through both stages: poison is set aside, everything else waits or is answered."""
+"""Micro-batches through all stages: poison is set aside, everything else waits or is answered."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from qexplorer import explore
 from qexplorer.bank import QueryBank
 from qexplorer.discoveries import Discoveries
 from qexplorer.errors import (
@@ -33,7 +34,7 @@ from worker.handler import Handler
 from worker.inference import CANARY, Done, Job
 from worker.limits import DeadLetterLimits
 from worker.release import Release
-from worker.work import Message
+from worker.work import Found, Message
 
 VERSION = EngineVersion(model="m@1")
 
@@ -106,8 +107,12 @@ class Bench:
     async def _trip(self, reason: str) -> None:
         self.tripped.append(reason)
 
+    async def found(self, *values: bytes) -> Found:
+        """Take one micro-batch up to what is found, not yet delivered."""
+        return await self.handler.search(await self.handler.propose(await self.handler.prepare(messages(*values))))
+
     async def run(self, *values: bytes | None) -> None:
-        """Take one micro-batch through both stages."""
+        """Take one micro-batch through all stages."""
         messages = [
             Message(topic="flagged-listings", partition=0, offset=n, key=b"k", value=value, headers=(("h", b"1"),))
             for n, value in enumerate(values)
@@ -265,6 +270,23 @@ async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
     assert set(bench.results) == {"flag-a1", "flag-c1"}
 
 
+async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error while candidates are made costs that flag alone, and asks no other twice."""
+
+    def refuses(text: str, *_: Any, **__: Any) -> Any:
+        if "zaza" in text:
+            raise ZeroDivisionError("a bug")
+        return proposes(text, *_, **__)
+
+    proposes = explore.propose
+    monkeypatch.setattr(explore, "propose", refuses)
+    bench = Bench()
+    await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
+    assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
+    assert set(bench.results) == {"flag-a1", "flag-c1"}
+    assert len(bench.inference.jobs) == 1
+
+
 async def test_a_flag_whose_searches_are_refused_is_set_aside() -> None:
     """OpenSearch's refusal is final; it is a dead letter with OpenSearch's reason."""
     bench = Bench()
@@ -361,9 +383,9 @@ async def test_each_answered_flag_has_one_line_in_the_log() -> None:
 async def test_what_is_found_is_known_to_the_next_batch_before_it_is_delivered() -> None:
     """A batch that is searched while the one before it is delivered shows nothing twice and repeats no query."""
     bench = Bench()
-    first = await bench.handler.search(await bench.handler.prepare(messages(sent("a1"))))
+    first = await bench.found(sent("a1"))
     searches = len(bench.searcher.history)
-    second = await bench.handler.search(await bench.handler.prepare(messages(sent("c3"))))
+    second = await bench.found(sent("c3"))
     assert len(bench.searcher.history) == searches
     await bench.handler.deliver(first)
     await bench.handler.deliver(second)
@@ -374,7 +396,7 @@ async def test_what_is_found_is_known_to_the_next_batch_before_it_is_delivered()
 async def test_an_announcement_ends_with_the_delivery() -> None:
     """What was announced and could not be delivered is free again for the next flag."""
     bench = Bench()
-    first = await bench.handler.search(await bench.handler.prepare(messages(sent("a1"))))
+    first = await bench.found(sent("a1"))
     bench.handler._delivery.withdraw(first.answers)
     await bench.run(sent("c3"))
     assert bench.results["flag-c3"].suspects == 1
