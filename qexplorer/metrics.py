@@ -10,7 +10,7 @@ from qexplorer.clock import Clock
 from schemas import DeadLetterReason
 
 # `wait` is how long the oldest flag of a batch was in the worker before its batch began.
-Stage = Literal["wait", "generate", "propose", "search", "deliver"]
+Stage = Literal["wait", "read", "generate", "propose", "search", "deliver"]
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SECONDS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 

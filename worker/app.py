@@ -23,16 +23,19 @@ FETCH_BYTES = 128 * 1024
 
 
 class Pipeline:
-    """Generates one batch while those before it are proposed for, searched and delivered; acknowledges in order.
+    """Generates for one batch while the next is read, and those before it are searched and delivered, in order.
 
-    Searching and delivering wait for others most of their time, so side by side they take little longer than one.
+    All but generating waits for others most of its time, so side by side it takes little longer than one of them.
     """
 
     def __init__(self, handler: Handler, running: asyncio.Event) -> None:
         """Take batches while `running` is set."""
         self._handler = handler
         self._running = running
-        self._prepared: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        # One batch is read ahead: more would be more to finish before a partition goes to somebody else.
+        self._ahead = asyncio.Semaphore(2)
+        self._read: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
+        self._generated: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
         self._proposed: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
         self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue(maxsize=1)
         self._pending = 0
@@ -48,27 +51,35 @@ class Pipeline:
 
     async def submit(self, batch: Batch) -> None:
         """Run the first stage of a batch and hand it to the second; while draining, take nothing more."""
+        await self._ahead.acquire()
         if self.draining:
             # What is not taken stays unacknowledged and is read again by whoever gets the partition.
             await asyncio.Event().wait()
         await self._running.wait()
         if batch.is_stale():
+            self._ahead.release()
             return
         self._pending += 1
         self._idle.clear()
-        prepared = await self._handler.prepare([_message(event) for event in batch.events])
-        await self._prepared.put((batch, prepared))
+        await self._read.put((batch, await self._handler.read([_message(event) for event in batch.events])))
 
     async def finish_all(self) -> None:
         """Run the later stages of batch after batch, for ever."""
         async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._generate_all())
             stages.create_task(self._propose_all())
             stages.create_task(self._search_all())
             stages.create_task(self._deliver_all())
 
+    async def _generate_all(self) -> None:
+        while True:
+            batch, prepared = await self._read.get()
+            await self._generated.put((batch, await self._handler.generate(prepared)))
+            self._ahead.release()
+
     async def _propose_all(self) -> None:
         while True:
-            batch, prepared = await self._prepared.get()
+            batch, prepared = await self._generated.get()
             await self._proposed.put((batch, await self._handler.propose(prepared)))
 
     async def _search_all(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a micro-batch: decode → generate (`prepare`), then `propose`, `search`, `deliver`.
+"""What happens to a micro-batch: `read` → `generate` → `propose` → `search` → `deliver`.
 
 Poison is set aside as a dead letter, everything transient is retried in place: no exception leaves this module but a
 cancellation. Knows no Faust.
@@ -46,9 +46,9 @@ class Inference(Protocol):
 
 
 class Handler:
-    """Takes micro-batches through its four stages, each of which must be called in the order of the one before.
+    """Takes micro-batches through its five stages, each of which must be called in the order of the one before.
 
-    One batch may be delivered while the next is searched, and those behind it are proposed for and prepared.
+    Each stage may have a batch at the same time.
     """
 
     def __init__(
@@ -83,12 +83,11 @@ class Handler:
     def _run(self, release: Release) -> Run:
         return Run(run_id=self._settings.worker.run_id, arm=self._settings.worker.arm, release=release.name)
 
-    # Stage one
+    # Before the model
 
-    async def prepare(self, messages: Sequence[Message]) -> Prepared:
-        """Decode the messages and have the queries of their flags written."""
+    async def read(self, messages: Sequence[Message]) -> Prepared:
+        """Decode the messages and look up what is known of their flags."""
         release = self._release
-        run = self._run(release)
         prepared = Prepared(release=release)
         self._metrics.batch_size.observe(len(messages))
         if arrivals := [message.arrived for message in messages if message.arrived is not None]:
@@ -101,18 +100,19 @@ class Handler:
             else:
                 flags.append((message, *read))
         if flags:
-            with self._metrics.timed("generate"):
+            with self._metrics.timed("read"):
                 seeds = await self._persist(
                     "seeds",
                     lambda: release.explorer.seeds(
-                        [(flag, policy, message.position) for message, flag, policy in flags], run
+                        [(flag, policy, message.position) for message, flag, policy in flags], self._run(release)
                     ),
                 )
-                # What has been answered before its acknowledgement was lost needs that alone.
-                todo = [
-                    (message, seed) for (message, _, _), seed in zip(flags, seeds, strict=True) if not seed.answered
-                ]
-                await self._generate([message for message, _ in todo], [seed for _, seed in todo], prepared)
+            # What has been answered before its acknowledgement was lost needs that alone.
+            prepared.works = [
+                Work(message=message, seed=seed)
+                for (message, _, _), seed in zip(flags, seeds, strict=True)
+                if not seed.answered
+            ]
         return prepared
 
     def _read(self, message: Message, policies: Policies) -> tuple[FlaggedListing, Policy] | Undecodable:
@@ -128,35 +128,40 @@ class Handler:
             return Undecodable(reason=DeadLetterReason.UNKNOWN_POLICY, error=error)
         return flag, policy
 
-    async def _generate(self, messages: Sequence[Message], seeds: Sequence[Seed], prepared: Prepared) -> None:
+    # The model
+
+    async def generate(self, prepared: Prepared) -> Prepared:
         """Ask each engine for its flags' queries; the works keep the order of the messages."""
-        works: list[Work | None] = [
-            Work(message=message, seed=seed, reply=None, version=EngineVersion(model="", adapter=""))
-            for message, seed in zip(messages, seeds, strict=True)
-        ]
+        works: list[Work | None] = list(prepared.works)
+        seeds = [work.seed for work in prepared.works]
         groups: dict[Policy, list[int]] = {}
         for place, seed in enumerate(seeds):
             if seed.closed is None:
                 groups.setdefault(seed.policy, []).append(place)
-        for policy, places in groups.items():
-            job = Job(
-                engine=prepared.release.engine(policy),
-                prompts=tuple(prepared.release.explorer.prompts([seeds[place] for place in places])),
-                sampling=Sampling(
-                    greedy=True, samples=policy.candidates, temperature=policy.temperature, seed=_sampling_seed(seeds)
-                ),
-                deadline_s=self._settings.explore.generate_timeout_s,
-            )
-            done = await self._infer(job)
-            for place, reply in zip(places, done.replies, strict=True):
-                work = Work(message=messages[place], seed=seeds[place], reply=reply, version=done.version)
-                if reply.error is None:
-                    works[place] = work
-                else:
-                    works[place] = None
-                    reason = DeadLetterReason.MODEL_FAILED
-                    prepared.set_aside.append((messages[place], reason, "generate", reply.error))
+        with self._metrics.timed("generate"):
+            for policy, places in groups.items():
+                job = Job(
+                    engine=prepared.release.engine(policy),
+                    prompts=tuple(prepared.release.explorer.prompts([seeds[place] for place in places])),
+                    sampling=Sampling(
+                        greedy=True,
+                        samples=policy.candidates,
+                        temperature=policy.temperature,
+                        seed=_sampling_seed(seeds),
+                    ),
+                    deadline_s=self._settings.explore.generate_timeout_s,
+                )
+                done = await self._infer(job)
+                for place, reply in zip(places, done.replies, strict=True):
+                    work = prepared.works[place]
+                    if reply.error is None:
+                        works[place] = replace(work, reply=reply, version=done.version)
+                    else:
+                        works[place] = None
+                        reason = DeadLetterReason.MODEL_FAILED
+                        prepared.set_aside.append((work.message, reason, "generate", reply.error))
         prepared.works = [work for work in works if work is not None]
+        return prepared
 
     async def _infer(self, job: Job) -> Done:
         """Return the replies of a job; a prompt that alone breaks the model gets a reply with an error.
@@ -189,11 +194,11 @@ class Handler:
             done = await self._inference.generate(single(job, CANARY))
         return Done(replies=(Reply(error=reason),), version=done.version)
 
-    # Stages two to four
+    # Behind the model
 
     async def finish(self, prepared: Prepared) -> None:
-        """Propose, search and deliver; returns when all of the batch is safe."""
-        await self.deliver(await self.search(await self.propose(prepared)))
+        """Take what was read through all other stages; returns when all of the batch is safe."""
+        await self.deliver(await self.search(await self.propose(await self.generate(prepared))))
 
     async def propose(self, prepared: Prepared) -> Prepared:
         """Make candidates of the replies; a flag whose text breaks that is set aside alone."""

@@ -10,6 +10,7 @@ from schemas import DeadLetterReason, Position
 from worker.kafka import Header
 from worker.release import Release
 
+NOBODY = EngineVersion(model="", adapter="")
 NOTHING = Proposal(candidates=(), unparseable=0)
 
 
@@ -37,8 +38,8 @@ class Work:
 
     message: Message
     seed: Seed
-    reply: Reply | None
-    version: EngineVersion
+    reply: Reply | None = None
+    version: EngineVersion = NOBODY
     proposal: Proposal = NOTHING
 
 
@@ -48,10 +49,7 @@ SetAside = tuple[Message, DeadLetterReason, str, str]
 
 @dataclass(slots=True)
 class Prepared:
-    """A micro-batch behind the first stage: its queries are written, and it stays with the release it began with.
-
-    Behind the second its works have their proposals.
-    """
+    """A micro-batch that has been read and not yet searched for; it stays with the release it began with."""
 
     release: Release
     works: list[Work] = field(default_factory=list)

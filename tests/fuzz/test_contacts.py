@@ -125,7 +125,7 @@ async def test_no_contact_is_in_the_logs_or_the_errors() -> None:
                 Message(topic="flagged-listings", partition=0, offset=100 * number + at, key=None, value=value)
                 for at, value in enumerate(values)
             ]
-            await made.finish(await made.prepare(batch))
+            await made.finish(await made.read(batch))
     records: list[Any] = made._delivery._publisher.records  # type: ignore[attr-defined]
     letters = [record for record in records if record.topic == "flagged-listings-dead-letters"]
     others = [record.value for record in records if record.topic != "flagged-listings-dead-letters"]

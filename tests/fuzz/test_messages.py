@@ -123,7 +123,7 @@ async def test_each_message_is_accounted_for_once() -> None:
     with capture_logs() as lines:
         for start in range(0, COUNT, 16):
             batch = [as_message(at, sent[at]) for at in range(start, min(start + 16, COUNT))]
-            await made.finish(await made.prepare(batch))
+            await made.finish(await made.read(batch))
     records = made._delivery._publisher.records  # type: ignore[attr-defined]
     seen: Counter[int] = Counter()
     for record in records:

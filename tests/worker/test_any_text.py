@@ -46,7 +46,7 @@ def fates(title: str, description: str) -> list[str]:
     message = Message(topic="flagged-listings", partition=0, offset=0, key=None, value=flag.to_bytes())
 
     async def run() -> list[str]:
-        await made.finish(await made.prepare([message]))
+        await made.finish(await made.read([message]))
         published = made._delivery._publisher.records  # type: ignore[attr-defined]
         assert all("query_string" not in record.value.decode() for record in published)
         return [record.topic for record in published]

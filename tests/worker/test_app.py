@@ -13,20 +13,25 @@ class Steps:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.may_prepare: dict[int, asyncio.Event] = {}
-        self.may_finish: dict[int, asyncio.Event] = {}
+        self.may_generate: dict[int, asyncio.Event] = {}
+        self.may_search: dict[int, asyncio.Event] = {}
         self.may_deliver: dict[int, asyncio.Event] = {}
 
     def gate(self, gates: dict[int, asyncio.Event], number: int) -> asyncio.Event:
         """Return the event that holds a batch at a stage."""
         return gates.setdefault(number, asyncio.Event())
 
-    async def prepare(self, messages: Sequence[Message]) -> Any:
-        """Hold until released."""
+    async def read(self, messages: Sequence[Message]) -> Any:
+        """Pass on the number of the batch."""
         number = messages[0].offset
-        self.events.append(f"prepare {number}")
-        await self.gate(self.may_prepare, number).wait()
+        self.events.append(f"read {number}")
         return number
+
+    async def generate(self, prepared: Any) -> Any:
+        """Hold until released."""
+        self.events.append(f"generate {prepared}")
+        await self.gate(self.may_generate, prepared).wait()
+        return prepared
 
     async def propose(self, prepared: Any) -> Any:
         """Pass on."""
@@ -34,8 +39,8 @@ class Steps:
 
     async def search(self, prepared: Any) -> Any:
         """Hold until released."""
-        self.events.append(f"finish {prepared}")
-        await self.gate(self.may_finish, prepared).wait()
+        self.events.append(f"search {prepared}")
+        await self.gate(self.may_search, prepared).wait()
         return prepared
 
     async def deliver(self, found: Any) -> None:
@@ -45,8 +50,8 @@ class Steps:
 
     def release(self, number: int) -> None:
         """Let a batch through all stages."""
-        self.gate(self.may_prepare, number).set()
-        self.gate(self.may_finish, number).set()
+        self.gate(self.may_generate, number).set()
+        self.gate(self.may_search, number).set()
         self.gate(self.may_deliver, number).set()
 
 
@@ -95,11 +100,11 @@ async def test_the_next_batch_is_generated_while_one_is_searched() -> None:
     """Batch 1 is prepared before batch 0 is finished, and acknowledged behind it."""
     steps = Steps()
     pipeline, finishing = await started(steps)
-    steps.gate(steps.may_prepare, 0).set()
+    steps.gate(steps.may_generate, 0).set()
     await pipeline.submit(batch(steps, 0))
-    await until(steps, "finish 0")
+    await until(steps, "search 0")
     second = asyncio.create_task(pipeline.submit(batch(steps, 1)))
-    await until(steps, "prepare 1")
+    await until(steps, "generate 1")
     assert "ack 0" not in steps.events
     steps.release(1)
     await second
@@ -109,24 +114,44 @@ async def test_the_next_batch_is_generated_while_one_is_searched() -> None:
     finishing.cancel()
 
 
-async def test_no_more_than_one_batch_waits_before_each_stage() -> None:
-    """With one in the search, and one before and one behind the proposing, the next holds: memory is bounded."""
+async def test_one_batch_is_read_ahead_of_the_model() -> None:
+    """While batch 0 is generated batch 1 is read, and batch 2 is not even begun."""
     steps = Steps()
     pipeline, finishing = await started(steps)
-    for number in range(5):
-        steps.gate(steps.may_prepare, number).set()
-    await pipeline.submit(batch(steps, 0))
-    await until(steps, "finish 0")
-    for number in range(1, 4):
+    for number in range(2):
         await pipeline.submit(batch(steps, number))
-    last = asyncio.create_task(pipeline.submit(batch(steps, 4)))
-    await until(steps, "prepare 4")
+    third = asyncio.create_task(pipeline.submit(batch(steps, 2)))
+    await until(steps, "generate 0")
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not last.done()
-    for number in range(5):
+    assert steps.events == ["read 0", "read 1", "generate 0"]
+    for number in range(3):
         steps.release(number)
-    await last
+    await third
+    await until(steps, "ack 2")
+    finishing.cancel()
+
+
+async def test_a_slow_search_holds_the_batches_behind_it() -> None:
+    """With one in the search no more than six others are begun: memory is bounded."""
+    steps = Steps()
+    pipeline, finishing = await started(steps)
+    for number in range(9):
+        steps.gate(steps.may_generate, number).set()
+
+    async def submit_all() -> None:
+        for number in range(9):
+            await pipeline.submit(batch(steps, number))
+
+    submitted = asyncio.create_task(submit_all())
+    await until(steps, "search 0")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert pipeline.in_hand == 6
+    for number in range(9):
+        steps.release(number)
+    await submitted
+    await until(steps, "ack 8")
     finishing.cancel()
 
 
@@ -141,7 +166,7 @@ async def test_draining_takes_nothing_more_and_finishes_what_is_in_hand() -> Non
     late = asyncio.create_task(pipeline.submit(batch(steps, 1)))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert "prepare 1" not in steps.events
+    assert "read 1" not in steps.events
     for task in (late, finishing):
         task.cancel()
 
@@ -150,7 +175,7 @@ async def test_draining_gives_up_in_time_and_acknowledges_nothing() -> None:
     """What is not finished within the time-out stays unacknowledged."""
     steps = Steps()
     pipeline, finishing = await started(steps)
-    steps.gate(steps.may_prepare, 0).set()
+    steps.gate(steps.may_generate, 0).set()
     await pipeline.submit(batch(steps, 0))
     assert not await pipeline.drain(0.01)
     assert "ack 0" not in steps.events
@@ -171,11 +196,11 @@ async def test_the_next_batch_is_searched_while_one_is_delivered() -> None:
     steps = Steps()
     pipeline, finishing = await started(steps)
     for number in range(2):
-        steps.gate(steps.may_prepare, number).set()
-        steps.gate(steps.may_finish, number).set()
+        steps.gate(steps.may_generate, number).set()
+        steps.gate(steps.may_search, number).set()
     await pipeline.submit(batch(steps, 0))
     await pipeline.submit(batch(steps, 1))
-    await until(steps, "finish 1")
+    await until(steps, "search 1")
     await until(steps, "deliver 0")
     assert "deliver 1" not in steps.events
     steps.gate(steps.may_deliver, 1).set()
@@ -202,7 +227,7 @@ async def test_a_paused_fleet_takes_nothing_and_finishes_what_it_has() -> None:
     running.clear()
     waiting = asyncio.create_task(pipeline.submit(second))
     await until(steps, "ack 1")
-    assert "prepare 2" not in steps.events
+    assert "read 2" not in steps.events
     running.set()
     await waiting
     await until(steps, "ack 2")

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from qexplorer import explore
+from qexplorer import candidates, explore
 from qexplorer.bank import QueryBank
 from qexplorer.discoveries import Discoveries
 from qexplorer.errors import (
@@ -109,7 +109,8 @@ class Bench:
 
     async def found(self, *values: bytes) -> Found:
         """Take one micro-batch up to what is found, not yet delivered."""
-        return await self.handler.search(await self.handler.propose(await self.handler.prepare(messages(*values))))
+        generated = await self.handler.generate(await self.handler.read(messages(*values)))
+        return await self.handler.search(await self.handler.propose(generated))
 
     async def run(self, *values: bytes | None) -> None:
         """Take one micro-batch through all stages."""
@@ -117,7 +118,7 @@ class Bench:
             Message(topic="flagged-listings", partition=0, offset=n, key=b"k", value=value, headers=(("h", b"1"),))
             for n, value in enumerate(values)
         ]
-        await self.handler.finish(await self.handler.prepare(messages))
+        await self.handler.finish(await self.handler.read(messages))
 
     @property
     def letters(self) -> list[DeadLetter]:
@@ -278,7 +279,7 @@ async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone(monkeyp
             raise ZeroDivisionError("a bug")
         return proposes(text, *_, **__)
 
-    proposes = explore.propose
+    proposes = candidates.propose
     monkeypatch.setattr(explore, "propose", refuses)
     bench = Bench()
     await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
@@ -407,7 +408,7 @@ async def test_the_wait_of_the_oldest_flag_is_measured() -> None:
     bench = Bench()
     bench.clock.advance(10)
     came = [replace(message, arrived=at) for message, at in zip(messages(sent("a1"), sent("c3")), (7, 9), strict=True)]
-    await bench.handler.prepare(came)
+    await bench.handler.read(came)
     read = bench.metrics.registry.get_sample_value
     assert read("qexplorer_stage_seconds_count", {"stage": "wait"}) == 1
     assert read("qexplorer_stage_seconds_sum", {"stage": "wait"}) == 3
@@ -417,7 +418,7 @@ async def test_a_batch_ends_with_the_release_that_it_began_with() -> None:
     """New policies hold from the next batch on, and every record says which release answered."""
     bench = Bench()
     message = Message(topic="flagged-listings", partition=0, offset=0, key=None, value=sent("a1"))
-    prepared = await bench.handler.prepare([message])
+    prepared = await bench.handler.read([message])
     other = Policies(policies=(Policy(id="weapons", kinds=("weapons",)),))
     bench.handler.use(replace(bench.release, name="two", policies=other))
     await bench.handler.finish(prepared)
@@ -508,7 +509,7 @@ async def test_a_senders_own_headers_do_not_lie_about_its_letter() -> None:
     message = Message(
         topic="flagged-listings", partition=0, offset=0, key=b"k", value=b"x", headers=(*forged, ("h", b"1"))
     )
-    await bench.handler.finish(await bench.handler.prepare([message]))
+    await bench.handler.finish(await bench.handler.read([message]))
     (record,) = bench.publisher.on("flagged-listings-dead-letters")
     assert b"forged" not in [data for _, data in record.headers]
     assert {("h", b"1"), ("qx-key", b"k")} <= set(record.headers)

@@ -21,13 +21,11 @@ class Copy:
         self._publisher = publisher
         self._target = target
 
-    async def prepare(self, messages: Sequence[Message]) -> Sequence[Message]:
+    async def read(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Hand them on."""
         return messages
 
-    async def search(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Hand them on."""
-        return messages
+    generate = propose = search = read
 
     async def deliver(self, messages: Sequence[Message]) -> None:
         """Send each and wait for all."""
