@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 # Faust pulls this many micro-batches ahead; bounded, since a listing may have a megabyte of text.
 BATCHES_AHEAD = 2
+# One for each stage.
+IN_HAND = 5
 FETCH_BYTES = 128 * 1024
 
 
@@ -32,12 +34,13 @@ class Pipeline:
         """Take batches while `running` is set."""
         self._handler = handler
         self._running = running
+        self._room = asyncio.Semaphore(IN_HAND)
         # One batch is read ahead: more would be more to finish before a partition goes to somebody else.
         self._ahead = asyncio.Semaphore(2)
-        self._read: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
-        self._generated: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
-        self._proposed: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue(maxsize=1)
-        self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue(maxsize=1)
+        self._read: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue()
+        self._generated: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue()
+        self._proposed: asyncio.Queue[tuple[Batch, Prepared]] = asyncio.Queue()
+        self._found: asyncio.Queue[tuple[Batch, Found]] = asyncio.Queue()
         self._pending = 0
         self.flags = 0
         self._idle = asyncio.Event()
@@ -51,6 +54,7 @@ class Pipeline:
 
     async def submit(self, batch: Batch) -> None:
         """Run the first stage of a batch and hand it to the second; while draining, take nothing more."""
+        await self._room.acquire()
         await self._ahead.acquire()
         if self.draining:
             # What is not taken stays unacknowledged and is read again by whoever gets the partition.
@@ -58,6 +62,7 @@ class Pipeline:
         await self._running.wait()
         if batch.is_stale():
             self._ahead.release()
+            self._room.release()
             return
         self._pending += 1
         self._idle.clear()
@@ -74,8 +79,9 @@ class Pipeline:
     async def _generate_all(self) -> None:
         while True:
             batch, prepared = await self._read.get()
-            await self._generated.put((batch, await self._handler.generate(prepared)))
+            prepared = await self._handler.generate(prepared)
             self._ahead.release()
+            await self._generated.put((batch, prepared))
 
     async def _propose_all(self) -> None:
         while True:
@@ -96,6 +102,7 @@ class Pipeline:
             if stale:
                 log.info("not acknowledged, the partition has moved", messages=stale)
             self._pending -= 1
+            self._room.release()
             if not self._pending:
                 self._idle.set()
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from qexplorer.logs import configure_logs
 from tests.bench import (
     batching,
     dtypes,
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
 
 def main() -> None:
     """Run the benchmarks that are named, or all, and print a line each."""
+    configure_logs("warning")
     for name in sys.argv[1:] or BENCHES:
         print(f"{name:9} {asyncio.run(BENCHES[name]())}", flush=True)
 

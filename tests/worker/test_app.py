@@ -133,7 +133,7 @@ async def test_one_batch_is_read_ahead_of_the_model() -> None:
 
 
 async def test_a_slow_search_holds_the_batches_behind_it() -> None:
-    """With one in the search no more than six others are begun: memory is bounded."""
+    """With one in the search no more than four others are begun: memory is bounded."""
     steps = Steps()
     pipeline, finishing = await started(steps)
     for number in range(9):
@@ -147,7 +147,7 @@ async def test_a_slow_search_holds_the_batches_behind_it() -> None:
     await until(steps, "search 0")
     for _ in range(100):
         await asyncio.sleep(0)
-    assert pipeline.in_hand == 6
+    assert pipeline.in_hand == 5
     for number in range(9):
         steps.release(number)
     await submitted
