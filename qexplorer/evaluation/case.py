@@ -12,7 +12,7 @@ from qexplorer.corpus import NEAR, Corpus, Item, Part
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.disguised import disguised
 from qexplorer.evaluation.seeds import Knowledge, Seed
-from qexplorer.near_duplicates import terms
+from qexplorer.near_duplicates import jaccard, terms
 from qexplorer.normalise import normalise
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import load_listings
@@ -115,12 +115,10 @@ class Case:
     def is_known(self, place: int) -> bool:
         """Whether a listing is a near-duplicate of a known flag: a token Jaccard above one half."""
         words = self.documents.words(place)
-        common: dict[int, int] = {}
-        for word in words:
-            for flag in self.postings.get(word, ()):
-                common[flag] = common.get(flag, 0) + 1
-        sizes = (len(self.knowledge.flags[flag].words) + len(words) - count for flag, count in common.items())
-        return any(count > NEAR * union for count, union in zip(common.values(), sizes, strict=True))
+        # It shares more than half of its words with such a flag, so at least one of its rarer half.
+        rarer = sorted(words, key=lambda word: len(self.postings.get(word, ())))[: (len(words) + 1) // 2]
+        flags = {flag for word in rarer for flag in self.postings.get(word, ())}
+        return any(jaccard(self.knowledge.flags[flag].words, words) > NEAR for flag in flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

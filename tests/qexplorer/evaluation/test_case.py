@@ -4,17 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qexplorer.clock import SystemClock
-from qexplorer.corpus import make_corpus
+from qexplorer.corpus import NEAR, make_corpus
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus
+from qexplorer.near_duplicates import jaccard
 from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
-from schemas import ListingStatus
+from schemas import Listing, ListingStatus
+
+CASE = small_case()
 
 
 def test_groups_are_disjoint_with_one_seed_a_cluster() -> None:
@@ -100,6 +105,18 @@ def test_a_near_duplicate_of_a_known_flag_is_known() -> None:
     listings = [copy, *indexed(small_corpus(), "dev")]
     near = replace(case, documents=Documents(listings, (), None))
     assert [place for place in range(len(listings)) if near.is_known(place)] == [0]
+
+
+@given(st.sets(st.integers(0, 30), max_size=16), st.integers(0, 60))
+def test_what_is_known_is_what_comparing_with_each_flag_says(added: set[int], start: int) -> None:
+    """A part of a flag's words beside others is known exactly where some flag has a Jaccard above one half."""
+    case, _ = CASE
+    flags = case.knowledge.flags
+    words = [*sorted(flags[start % len(flags)].words), *(f"other{number}" for number in added)]
+    text = " ".join(words[start % 5 :])
+    listing = Listing(id="x", version="1", title=text or "x")
+    near = replace(case, documents=Documents([listing], (), None))
+    assert near.is_known(0) == any(jaccard(near.documents.words(0), flag.words) > NEAR for flag in flags)
 
 
 async def test_an_index_with_other_listings_is_refused(engines: Endpoints) -> None:
