@@ -186,11 +186,12 @@ async def test_a_batch_of_partitions_that_have_moved_is_not_started() -> None:
     """Its new owner reads it again, so nothing is lost by leaving it; however many have moved, the next is taken."""
     steps = Steps()
     pipeline, finishing = await started(steps)
-    for number in range(10):
-        await pipeline.submit(batch(steps, number, stale=True))
-    assert steps.events == []
-    steps.release(10)
-    await asyncio.wait_for(pipeline.submit(batch(steps, 10)), 5)
+    async with asyncio.timeout(10):
+        for number in range(10):
+            await pipeline.submit(batch(steps, number, stale=True))
+        assert steps.events == []
+        steps.release(10)
+        await pipeline.submit(batch(steps, 10))
     await until(steps, "ack 10")
     finishing.cancel()
 
