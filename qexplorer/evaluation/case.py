@@ -111,10 +111,16 @@ class Case:
     groups: tuple[tuple[Judged, ...], ...]
     campaigns: frozenset[str]
     postings: Mapping[str, tuple[int, ...]] = field(repr=False)
+    # Not taken along by `replace`: other documents have other places.
+    _known: dict[int, bool] = field(init=False, repr=False, default_factory=dict)
 
     def is_known(self, place: int) -> bool:
         """Whether a listing is a near-duplicate of a known flag: a token Jaccard above one half."""
-        words = self.documents.words(place)
+        if place not in self._known:
+            self._known[place] = self._is_known(self.documents.words(place))
+        return self._known[place]
+
+    def _is_known(self, words: frozenset[str]) -> bool:
         # It shares more than half of its words with such a flag, so at least one of its rarer half.
         rarer = sorted(words, key=lambda word: len(self.postings.get(word, ())))[: (len(words) + 1) // 2]
         flags = {flag for word in rarer for flag in self.postings.get(word, ())}
