@@ -27,7 +27,7 @@ def refusal(normalised: str, accepted: Sequence[frozenset[str]]) -> str:
     if not OPERATORS.isdisjoint(normalised):
         return "holds an operator"
     words = terms(normalised)
-    size = len(words) if normalised.isascii() else count_words(normalised)
+    size = count_words(normalised)
     if not words:
         return "has no words"
     if size > MOST_WORDS:

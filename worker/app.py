@@ -2,8 +2,9 @@
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 import structlog
@@ -16,6 +17,8 @@ from worker.kafka import ssl_context
 from worker.work import Found, Message, Prepared
 
 log = structlog.get_logger()
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Faust pulls this many micro-batches ahead; bounded, since a listing may have a megabyte of text.
 BATCHES_AHEAD = 2
@@ -71,27 +74,15 @@ class Pipeline:
     async def finish_all(self) -> None:
         """Run the later stages of batch after batch, for ever."""
         async with asyncio.TaskGroup() as stages:
-            stages.create_task(self._generate_all())
-            stages.create_task(self._propose_all())
-            stages.create_task(self._search_all())
+            stages.create_task(_pass_on(self._read, self._generate, self._generated))
+            stages.create_task(_pass_on(self._generated, self._handler.propose, self._proposed))
+            stages.create_task(_pass_on(self._proposed, self._handler.search, self._found))
             stages.create_task(self._deliver_all())
 
-    async def _generate_all(self) -> None:
-        while True:
-            batch, prepared = await self._read.get()
-            prepared = await self._handler.generate(prepared)
-            self._ahead.release()
-            await self._generated.put((batch, prepared))
-
-    async def _propose_all(self) -> None:
-        while True:
-            batch, prepared = await self._generated.get()
-            await self._proposed.put((batch, await self._handler.propose(prepared)))
-
-    async def _search_all(self) -> None:
-        while True:
-            batch, prepared = await self._proposed.get()
-            await self._found.put((batch, await self._handler.search(prepared)))
+    async def _generate(self, prepared: Prepared) -> Prepared:
+        generated = await self._handler.generate(prepared)
+        self._ahead.release()
+        return generated
 
     async def _deliver_all(self) -> None:
         while True:
@@ -121,6 +112,15 @@ class Pipeline:
         except TimeoutError:
             return False
         return True
+
+
+async def _pass_on(
+    source: asyncio.Queue[tuple[Batch, T]], stage: Callable[[T], Awaitable[R]], target: asyncio.Queue[tuple[Batch, R]]
+) -> None:
+    """Take batch after batch through a stage, for ever."""
+    while True:
+        batch, work = await source.get()
+        await target.put((batch, await stage(work)))
 
 
 def create_app(settings: Settings, pipeline: Pipeline, stopped: asyncio.Event) -> faust.App:

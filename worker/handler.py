@@ -138,6 +138,8 @@ class Handler:
         for place, seed in enumerate(seeds):
             if seed.closed is None:
                 groups.setdefault(seed.policy, []).append(place)
+        if not groups:
+            return prepared
         with self._metrics.timed("generate"):
             for policy, places in groups.items():
                 job = Job(
@@ -202,6 +204,8 @@ class Handler:
 
     async def propose(self, prepared: Prepared) -> Prepared:
         """Make candidates of the replies; a flag whose text breaks that is set aside alone."""
+        if not prepared.works:
+            return prepared
         with self._metrics.timed("propose"):
             proposed = await in_turns(
                 lambda work: _proposed(prepared.release, work),

@@ -8,7 +8,6 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from qexplorer import candidates, explore
 from qexplorer.bank import QueryBank
 from qexplorer.discoveries import Discoveries
 from qexplorer.errors import (
@@ -26,7 +25,7 @@ from qexplorer.policies import Policies, Policy
 from qexplorer.search.backend import SearchProblem
 from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import Settings
-from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, a_flag, a_listing
+from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from schemas import DeadLetter, DeadLetterReason, FlagOutcome, FlagResult, Suspect
 from worker.dead_letters import DeadLetters
 from worker.delivery import Delivery
@@ -271,21 +270,30 @@ async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
     assert set(bench.results) == {"flag-a1", "flag-c1"}
 
 
-async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone() -> None:
     """An unexpected error while candidates are made costs that flag alone, and asks no other twice."""
 
-    def refuses(text: str, *_: Any, **__: Any) -> Any:
-        if "zaza" in text:
-            raise ZeroDivisionError("a bug")
-        return proposes(text, *_, **__)
+    class Buggy(WordTriage):
+        def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
+            if "zaza" in text:
+                raise ZeroDivisionError("a bug")
+            return WordTriage.siblings(self, text, most, policy)
 
-    proposes = candidates.propose
-    monkeypatch.setattr(explore, "propose", refuses)
     bench = Bench()
+    bench.release.explorer._triage = Buggy(frozenset({"gummies"}))
     await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
     assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
     assert set(bench.results) == {"flag-a1", "flag-c1"}
     assert len(bench.inference.jobs) == 1
+
+
+async def test_a_batch_of_poison_is_no_measure_of_the_stages_behind_reading() -> None:
+    """Their times would be those of nothing."""
+    bench = Bench()
+    await bench.run(b"poison", b"more")
+    read = bench.metrics.registry.get_sample_value
+    for stage in ("generate", "propose", "search"):
+        assert not read("qexplorer_stage_seconds_count", {"stage": stage})
 
 
 async def test_a_flag_whose_searches_are_refused_is_set_aside() -> None:
