@@ -61,6 +61,9 @@ def build(
     samples: Annotated[int, typer.Option(min=1, help="Replies drawn of each flag.")] = 8,
     temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of draws and targets.")] = 0,
+    kept_back: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the campaigns kept back from SFT, for preferences.")
+    ] = 0.4,
     llm_judge: Annotated[
         str | None, typer.Option(help="Engine of the settings that judges what is not labelled, before the triage.")
     ] = None,
@@ -87,7 +90,7 @@ def build(
     write_whole(triage_of(store, index), triage.read_bytes())
     model_judge = _llm_judge(llm_judge, settings.engines, policies, known) if llm_judge else None
     judges = Judges(triage=judge, verdicts=_verdicts(verdicts), llm=model_judge)
-    made = asyncio.run(_build(settings, store, index, known, judges, asker, most=searches, seed=seed))
+    made = asyncio.run(_build(settings, store, index, known, judges, asker, most=searches, seed=seed, share=kept_back))
     typer.echo(made, err=True)
 
 
@@ -101,6 +104,7 @@ async def _build(
     *,
     most: int,
     seed: int,
+    share: float,
 ) -> str:
     from qexplorer.learn.build import fill
     from qexplorer.learn.card import as_markdown
@@ -113,7 +117,7 @@ async def _build(
     inputs = {"seed": seed, "triage": judges.triage.version}
     if judges.llm is not None:
         inputs["llm judge"] = judges.llm.version
-    return as_markdown(write_sets(store, inputs=inputs, seed=seed))
+    return as_markdown(write_sets(store, inputs=inputs, seed=seed, share=share))
 
 
 def _flags(source: Path, field: list[str] | None, policies: "Policies") -> list["FlaggedListing"]:

@@ -1,17 +1,18 @@
 """From the store to rows to train on: what each query found, grouped into campaigns, and what that is worth."""
 
+import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qexplorer.corpus import near_groups
 from qexplorer.learn.build import queries_of, search_key
 from qexplorer.learn.card import as_markdown, card
 from qexplorer.learn.pairs import Pair, Valued, pairs
-from qexplorer.learn.reward import HITS, Asked, copies, first_to_ask, reply_value
+from qexplorer.learn.reward import HITS, Asked, Crowd, copies, reply_value
 from qexplorer.learn.store import (
     FlagRow,
     IndexRow,
@@ -32,6 +33,8 @@ OTHERS = 12
 LIKELY = 0.5
 TOO_MANY = 500
 MOST_SHARE = 0.02
+KEPT_BACK = 0.4
+SHARE = "kept back from SFT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,43 @@ class Found:
     asked: Mapping[str, Asked]
     campaigns: Mapping[str, str]
     flags: Sequence[FlagRow]
+
+    def only(self, flag_ids: Collection[str]) -> "Found":
+        """Return it with these flags alone, and without what is known of the others: their campaigns are not found."""
+        known = {self.campaigns[flag.flag_id] for flag in self.flags if flag.flag_id not in flag_ids}
+        asked = {
+            key: replace(each, found={name: wanted for name, wanted in each.found.items() if name not in known})
+            for key, each in self.asked.items()
+        }
+        flags = [flag for flag in self.flags if flag.flag_id in flag_ids]
+        return replace(self, asked=asked, flags=flags)
+
+
+def kept_back(flags: Iterable[FlagRow], share: float) -> set[str]:
+    """Return the flags that SFT does not learn from, about a `share` of the campaigns, the same ones each time.
+
+    What SFT has learnt it knows by heart: on the same flags nearly all its queries find something, on others two of
+    five find nothing. Preferences are to teach it the difference, so they come from flags that it has not seen.
+    """
+    rows = sorted(flags, key=lambda flag: flag.flag_id)
+    groups = near_groups([flag.normalised for flag in rows])
+    firsts = (rows[first].flag_id for first in groups)
+    return {flag.flag_id for flag, first in zip(rows, firsts, strict=True) if _share_of(first) < share}
+
+
+def for_preferences(flags: Sequence[FlagRow], share: float) -> set[str]:
+    """Return the flags whose replies make pairs: those kept back, or all where none are."""
+    return kept_back(flags, share) if share else {flag.flag_id for flag in flags}
+
+
+def kept_back_share(store: Store) -> float:
+    """Return the share of campaigns that the store's sft.parquet was made without; 0 where there is none."""
+    path = store.folder / "card.json"
+    return float(json.loads(path.read_text())["inputs"].get(SHARE, 0.0)) if path.exists() else 0.0
+
+
+def _share_of(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
 def open_found(store: Store, index: str) -> Found:
@@ -120,23 +160,13 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     for reply in replies:
         queries = [_asked(found, query, texts[reply.flag_id]) for query in queries_of(reply)]
         by_flag.setdefault(reply.flag_id, []).append((reply, queries))
-    first = first_to_ask(
-        [[asked.query for asked in queries] for row in by_flag.values() for _, queries in row], len(by_flag)
-    )
-    reached: Counter[str] = Counter()
-    own: dict[str, dict[str, float]] = {}
-    for flag_id, written in by_flag.items():
-        names = Counter(name for _, queries in written for name in {name for asked in queries for name in asked.found})
-        own[flag_id] = {name: count / len(written) for name, count in names.items()}
-        reached.update(own[flag_id])
+    crowd = Crowd((flag_id, queries) for flag_id, written in by_flag.items() for _, queries in written)
     made: list[Pair] = []
     for flag_id, written in by_flag.items():
-        # The seed's own share is taken out: novelty is about what the others reach.
-        others = {name: reached[name] - share for name, share in own[flag_id].items()}
         valued = [
             Valued(
                 text="; ".join(asked.query for asked in queries) if queries else reply.text,
-                value=reply_value(queries, found.campaigns[flag_id], others, first),
+                value=reply_value(flag_id, queries, found.campaigns[flag_id], crowd),
                 queries=tuple(asked.query for asked in queries),
             )
             for reply, queries in written
@@ -150,8 +180,11 @@ def _asked(found: Found, query: str, text: str) -> Asked:
     return Asked(query=query, found={}, refused="copies the listing") if copies(query, text) else asked
 
 
-def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Write sft.parquet, pairs.parquet and the data card of all indices of a store; return the card."""
+def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: float) -> dict[str, Any]:
+    """Write sft.parquet, pairs.parquet and the data card of all indices of a store; return the card.
+
+    About a `share` of the campaigns is kept back from SFT, and pairs come from these alone; with 0 both come from all.
+    """
     sft: list[dict[str, Any]] = []
     preferences: list[dict[str, Any]] = []
     all_asked: list[Asked] = []
@@ -162,7 +195,8 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int) -> dict[st
         found = open_found(store, index)
         all_asked += found.asked.values()
         flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
-        made = sft_targets(found, seed=seed)
+        made = sft_targets(found.only(flags.keys() - kept_back(found.flags, share)), seed=seed)
+        preferring = for_preferences(found.flags, share)
         all_targets += made
         sft += [
             {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}
@@ -170,10 +204,10 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int) -> dict[st
         ]
         by_asker: dict[str, list[ReplyRow]] = {}
         for reply in store.read(ReplyRow):
-            if reply.index == index and reply.flag_id in flags:
+            if reply.index == index and reply.flag_id in preferring:
                 by_asker.setdefault(reply.asker, []).append(reply)
         for asker, replies in by_asker.items():
-            preferred = preference_pairs(found, replies, dropped)
+            preferred = preference_pairs(found.only(preferring), replies, dropped)
             all_pairs += preferred
             preferences += [
                 {
@@ -188,7 +222,7 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int) -> dict[st
             ]
     judged = {(row.index, row.listing_id): row for row in store.read(JudgedRow)}
     values = card(
-        inputs=inputs,
+        inputs={**inputs, SHARE: share},
         asked=all_asked,
         judged=list(judged.values()),
         targets=all_targets,

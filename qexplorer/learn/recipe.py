@@ -11,7 +11,7 @@ from pathlib import Path
 from qexplorer.clock import SystemClock
 from qexplorer.errors import BadInputError
 from qexplorer.learn.build import Judges, fill
-from qexplorer.learn.derive import write_sets
+from qexplorer.learn.derive import KEPT_BACK, write_sets
 from qexplorer.learn.rounds import RoundSettings, train_rounds
 from qexplorer.learn.sft import OnStep, train_sft
 from qexplorer.learn.store import Store, triage_of
@@ -105,7 +105,7 @@ def train_adapter(
     """Train an SFT adapter and go on from it with `rounds` of DPO; return the folder of the last adapter."""
     sft = out / "sft"
     if not (sft / RECORD).exists():
-        write_sets(store, inputs={"seed": settings.seed}, seed=settings.seed)
+        write_sets(store, inputs={"seed": settings.seed}, seed=settings.seed, share=KEPT_BACK if rounds else 0.0)
         train_sft(store.folder / "sft.parquet", sft, settings, on_step("sft"))
     if not rounds:
         return sft

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn import build
-from qexplorer.learn.derive import open_found, write_sets
+from qexplorer.learn.derive import for_preferences, kept_back_share, open_found, write_sets
 from qexplorer.learn.dpo import train_dpo
 from qexplorer.learn.guards import Habits, check_habits, habits
 from qexplorer.learn.reward import copies
@@ -55,7 +55,8 @@ def train_rounds(
     Raises TrainingError when a round has spoilt how the model writes: much longer or shorter queries, fewer distinct
     ones, more that find nothing, copy the listing or cannot be read.
     """
-    flags = _some(store, how.flags, settings.seed)
+    share = kept_back_share(store)
+    flags = _some(store, share, how.flags, settings.seed)
     # Habits are looked at over the same few flags before and behind a round: shares of distinct queries need that.
     few = random.Random(settings.seed).sample(flags, min(MOST_LOOKED_AT, len(flags)))
     before: Habits | None = None
@@ -72,18 +73,20 @@ def train_rounds(
         target = out / f"round-{number}"
         if not (target / RECORD).exists():
             with first_then_others():
-                write_sets(store, inputs={"seed": settings.seed, "asker": asker.name}, seed=settings.seed)
+                write_sets(store, inputs={"seed": settings.seed, "asker": asker.name}, seed=settings.seed, share=share)
             train_dpo(store.folder / "pairs.parquet", adapter, target, settings, on_step, asker=asker.name)
         adapter = target
     return adapter
 
 
-def _some(store: Store, most: int, seed: int) -> list[FlagRow]:
-    """Return at most so many flags of each index, by chance."""
+def _some(store: Store, share: float, most: int, seed: int) -> list[FlagRow]:
+    """Return at most so many flags of each index by chance, of those whose replies make pairs."""
     chance = random.Random(seed)
     chosen: list[FlagRow] = []
     for index in dict.fromkeys(row.index for row in store.read(IndexRow)):
-        rows = sorted((row for row in store.read(FlagRow) if row.index == index), key=lambda row: row.flag_id)
+        every = [row for row in store.read(FlagRow) if row.index == index]
+        preferring = for_preferences(every, share)
+        rows = sorted((row for row in every if row.flag_id in preferring), key=lambda row: row.flag_id)
         chosen += chance.sample(rows, min(most, len(rows)))
     if not chosen:
         raise BadInputError(f"{store.folder} has no flags", remedy="Run: qexplorer dataset build")
@@ -115,6 +118,7 @@ async def _ask(
             if triage is not None:
                 build.judge(store, index, build.Judges(triage=triage))
             found = open_found(store, index)
+            found = found.only(for_preferences(found.flags, kept_back_share(store)))
             for row, asked in zip(written, queries, strict=True):
                 if row.flag_id not in texts:
                     continue

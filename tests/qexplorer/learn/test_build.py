@@ -9,7 +9,7 @@ import pytest
 from qexplorer.discoveries import review_key
 from qexplorer.errors import BadInputError
 from qexplorer.learn import build
-from qexplorer.learn.derive import open_found, preference_pairs, write_sets
+from qexplorer.learn.derive import kept_back, kept_back_share, open_found, preference_pairs, write_sets
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store, read_table
 from qexplorer.llm.engine import Prompt, Sampling
 from qexplorer.llm.prompt import load_template
@@ -90,12 +90,12 @@ def test_the_search_budget_is_kept(store: Store) -> None:
 
 
 async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> None:
-    """What the other replies ask as well runs once for all of them, and counts less than what only one asks."""
-    build.add_flags(store, INDEX, FLAGS[:1])
+    """What other seeds ask as well runs once for all of them, and counts less than what only one asks."""
+    build.add_flags(store, INDEX, FLAGS[:2])
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
     store.add([ListingRow(index=INDEX, listing_id=name, version="1", normalised=f"{name}{name}") for name in "abcde"])
-    store.add([JudgedRow(index=INDEX, listing_id=name, wanted=1.0, judge="words@1") for name in ("s0", *"abcde")])
+    store.add([JudgedRow(index=INDEX, listing_id=name, wanted=1.0, judge="words@1") for name in "abcde"])
     store.add(
         [
             SearchRow(key=build.search_key(INDEX, query), index=INDEX, query=query, total=len(ids), ids=ids)
@@ -103,11 +103,15 @@ async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> 
         ]
     )
     written = [
-        ReplyRow(index=INDEX, flag_id="flag-s0", asker="one", source="sample", text=text, finished=True)
-        for text in ("zaza", "zaza; drip", "drip; zaza", "drip", "lean")
+        ReplyRow(index=INDEX, flag_id=flag_id, asker="one", source="sample", text=text, finished=True)
+        for flag_id, texts in {"flag-s0": "zaza|zaza; drip|drip; zaza|drip|lean", "flag-s1": "zaza"}.items()
+        for text in texts.split("|")
     ]
     (pair,) = preference_pairs(open_found(store, INDEX), written, Counter())[:1]
     assert pair.chosen.text == "lean"
+    alone = [reply for reply in written if reply.flag_id == "flag-s0"]
+    (pair,) = preference_pairs(open_found(store, INDEX), alone, Counter())[:1]
+    assert pair.chosen.text == "zaza"
 
 
 async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, searcher: MemorySearcher) -> None:
@@ -126,7 +130,7 @@ async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, 
 async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searcher: MemorySearcher) -> None:
     """`zaza` finds the flags and their siblings; `lean` finds chairs as well."""
     await filled(store, searcher)
-    card = write_sets(store, inputs={"seed": 1}, seed=1)
+    card = write_sets(store, inputs={"seed": 1}, seed=1, share=0.0)
     rows = list(read_table(store.folder / "sft.parquet"))
     assert {row["flag_id"] for row in rows} == {flag.flag_id for flag in FLAGS}
     assert all(row["reply"].startswith("zaza") for row in rows)
@@ -141,7 +145,26 @@ async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searche
 async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:
     """Byte for byte."""
     await filled(store, searcher)
-    write_sets(store, inputs={}, seed=1)
+    write_sets(store, inputs={}, seed=1, share=0.5)
     first = [(store.folder / name).read_bytes() for name in ("sft.parquet", "pairs.parquet", "card.md")]
-    write_sets(store, inputs={}, seed=1)
+    write_sets(store, inputs={}, seed=1, share=0.5)
     assert [(store.folder / name).read_bytes() for name in ("sft.parquet", "pairs.parquet", "card.md")] == first
+
+
+async def test_preferences_come_from_flags_that_sft_has_not_seen(store: Store, searcher: MemorySearcher) -> None:
+    """Whole campaigns are kept back; what SFT has learnt is no find for a preference, and the other way round."""
+    twins = [a_flag(f"t{n}", f"zaza lean drip{n} item{n} other{n}") for n in range(8)]
+    await filled(store, searcher, [*FLAGS, *twins])
+    write_sets(store, inputs={}, seed=1, share=0.5)
+    back = kept_back(store.read(FlagRow), kept_back_share(store))
+    assert 0 < len(back) < 16
+    assert all((f"flag-s{n}" in back) == (f"flag-t{n}" in back) for n in range(8))
+    assert {row["flag_id"] for row in read_table(store.folder / "sft.parquet")}.isdisjoint(back)
+    preferred = {row["flag_id"] for row in read_table(store.folder / "pairs.parquet")}
+    assert preferred
+    assert preferred <= back
+    found = open_found(store, INDEX).only(back)
+    names = {flag.listing_id for flag in found.flags}
+    zaza = found.asked[build.search_key(INDEX, "zaza")].found
+    assert {name for name in zaza if name[0] in "st"} <= names
+    assert any(name[0] == "u" for name in zaza)
