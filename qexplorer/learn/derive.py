@@ -12,7 +12,7 @@ from qexplorer.corpus import near_groups
 from qexplorer.learn.build import queries_of, search_key
 from qexplorer.learn.card import as_markdown, card
 from qexplorer.learn.pairs import Pair, Valued, pairs
-from qexplorer.learn.reward import HITS, Asked, Crowd, copies, reply_value
+from qexplorer.learn.reward import HITS, Asked, copies, first_to_ask, reply_value
 from qexplorer.learn.store import (
     FlagRow,
     IndexRow,
@@ -54,7 +54,8 @@ class Found:
             for key, each in self.asked.items()
         }
         flags = [flag for flag in self.flags if flag.flag_id in flag_ids]
-        return replace(self, asked=asked, flags=flags)
+        campaigns = {flag.flag_id: self.campaigns[flag.flag_id] for flag in flags}
+        return replace(self, asked=asked, campaigns=campaigns, flags=flags)
 
 
 def kept_back(flags: Iterable[FlagRow], share: float) -> set[str]:
@@ -160,13 +161,13 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     for reply in replies:
         queries = [_asked(found, query, texts[reply.flag_id]) for query in queries_of(reply)]
         by_flag.setdefault(reply.flag_id, []).append((reply, queries))
-    crowd = Crowd((flag_id, queries) for flag_id, written in by_flag.items() for _, queries in written)
+    first = first_to_ask([[asked.query for asked in queries] for row in by_flag.values() for _, queries in row])
     made: list[Pair] = []
     for flag_id, written in by_flag.items():
         valued = [
             Valued(
                 text="; ".join(asked.query for asked in queries) if queries else reply.text,
-                value=reply_value(flag_id, queries, found.campaigns[flag_id], crowd),
+                value=reply_value(queries, found.campaigns[flag_id], first),
                 queries=tuple(asked.query for asked in queries),
             )
             for reply, queries in written
@@ -196,7 +197,7 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
         all_asked += found.asked.values()
         flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
         made = sft_targets(found.only(flags.keys() - kept_back(found.flags, share)), seed=seed)
-        preferring = for_preferences(found.flags, share)
+        preferring = found.only(for_preferences(found.flags, share))
         all_targets += made
         sft += [
             {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}
@@ -204,10 +205,10 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
         ]
         by_asker: dict[str, list[ReplyRow]] = {}
         for reply in store.read(ReplyRow):
-            if reply.index == index and reply.flag_id in preferring:
+            if reply.index == index and reply.flag_id in preferring.campaigns:
                 by_asker.setdefault(reply.asker, []).append(reply)
         for asker, replies in by_asker.items():
-            preferred = preference_pairs(found.only(preferring), replies, dropped)
+            preferred = preference_pairs(preferring, replies, dropped)
             all_pairs += preferred
             preferences += [
                 {

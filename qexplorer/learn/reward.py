@@ -9,37 +9,35 @@ p is the probability that the campaign is wanted, n(c) how many other seeds' que
 seed's best set is the same dozen general queries. A listing that resembles no other is a campaign of its own. Divided
 by the fixed k, so that a narrow query cannot look better than a broad one, the reward lies in [−1.5, 1].
 
-A reply is worth what it adds to a group of 20 seeds whose replies run behind a bank, where each query runs once. Of
-several replies to a seed the first queries run first: each place counts little to the one before, and what the others
-have is what their first queries ask and find. With a(q) and r(c) the shares of the replies to other seeds whose first
-query is q or finds the campaign c,
+A reply is judged as one of a group of 20 seeds, whose queries go through a bank where each runs once, and of whose
+hits people see the most suspicious first. With g(q) what a query finds beside its seed's campaign and the queries
+before it, p − 0.3 · (1 − p) a campaign, and a(q) the share of all replies that have it,
 
-    first(x) = (1 − (1 − x)²⁰) / 20x, the odds to come before all others of 20 that each have it by chance x
-    s(q) = first(a(q))    a query that is not the first of its kind neither costs a search nor takes a place
-    w(c) = first(r(c))    how likely c is new
+    reward = (1 − 0.7) · Σ over places i of 0.7^i · (s(q) · ln(1 + g(q)) where g(q) > 0, else −1)
+    s(q) = (1 − (1 − a(q))²⁰) / (20 · a(q))    the odds to be the first of 20, in any order, to ask q
 
-Each search costs half a campaign, so a query that finds nothing is worse than none.
+The logarithm is what keeps replies apart: by the sum of what is found the best replies to all seeds begin with the same
+few broad queries, and a model that has learnt that has too few left for twenty seeds. What it must unlearn is the query
+that finds nothing, two of five on listings that it was not trained on.
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from qexplorer.near_duplicates import terms
 from qexplorer.rank import FALSE_HIT
 
 HITS = 50
 NOVELTY = 10.0
-SEARCH = 0.5
 GROUP = 20
 WORST = -1.5
-PLACE = 0.2
+PLACE = 0.7
+SEEN_LAST = 0.3
 GOOD_PRECISION = 0.8
 GOOD_CAMPAIGNS = 2
 MOST_COPIED = 0.6
-
-Weigh = Callable[[str], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,34 +59,33 @@ class Asked:
         return not self.refused and wanted >= GOOD_CAMPAIGNS and sum(found.values()) >= GOOD_PRECISION * len(found)
 
 
-def novelty(reached: Mapping[str, float]) -> Weigh:
-    """Return what a campaign still counts, by its name, when so many other seeds reach it."""
-    return lambda name: 1.0 / (1.0 + reached.get(name, 0.0) / NOVELTY)
+def weight(reached: float) -> float:
+    """Return what a campaign still counts when `reached` other seeds find it."""
+    return 1.0 / (1.0 + reached / NOVELTY)
 
 
-def gain(asked: Asked, own: str, covered: Collection[str], weigh: Weigh) -> float:
-    """Return what a query adds to what is covered, in campaigns that count as `weigh` says of each by its name.
-
-    A refused query costs as much as can be lost.
-    """
+def gain(
+    asked: Asked, own: str, covered: Collection[str], reached: Mapping[str, float], *, false_hit: float = FALSE_HIT
+) -> float:
+    """Return what a query adds to what is covered, in campaigns; a refused one costs as much as can be lost."""
     if asked.refused:
         return WORST * HITS
     return sum(
-        weigh(name) * (wanted - FALSE_HIT * (1.0 - wanted))
+        weight(reached.get(name, 0.0)) * (wanted - false_hit * (1.0 - wanted))
         for name, wanted in asked.found.items()
         if name != own and name not in covered
     )
 
 
 def best_set(
-    candidates: Sequence[Asked], own: str, weigh: Weigh, *, liked: Collection[str] = (), most: int = 6
+    candidates: Sequence[Asked], own: str, reached: Mapping[str, float], *, liked: Collection[str] = (), most: int = 6
 ) -> list[tuple[Asked, float]]:
     """Return up to `most` queries with their marginal gains, greedily; a query of `liked` counts twice."""
     covered: set[str] = set()
     left = list(candidates)
     chosen: list[tuple[Asked, float]] = []
     while left and len(chosen) < most:
-        gains = [gain(asked, own, covered, weigh) for asked in left]
+        gains = [gain(asked, own, covered, reached) for asked in left]
         values = [value * (2 if asked.query in liked else 1) for value, asked in zip(gains, left, strict=True)]
         place = max(range(len(left)), key=values.__getitem__)
         if gains[place] <= 0:
@@ -98,58 +95,27 @@ def best_set(
     return chosen
 
 
-class Crowd:
-    """What the first queries of all replies ask and find, of which a seed meets what the others' do."""
-
-    def __init__(self, replies: Iterable[tuple[str, Sequence[Asked]]]) -> None:
-        """Take each reply as its seed and its queries."""
-        self._replies: Counter[str] = Counter()
-        self._with: Counter[str] = Counter()
-        self._own: Counter[tuple[str, str]] = Counter()
-        for seed, queries in replies:
-            self._replies[seed] += 1
-            names = [name for asked in queries[:1] for name in (_query(asked.query), *asked.found)]
-            self._with.update(names)
-            self._own.update((seed, name) for name in names)
-        self._all = self._replies.total()
-
-    def first_to_ask(self, seed: str, query: str) -> float:
-        """Return how likely a seed is the first of its group, in any order, to ask the query."""
-        return self._first(seed, _query(query))
-
-    def first_to_find(self, seed: str, campaign: str) -> float:
-        """Return how likely a seed is the first of its group, in any order, to find the campaign."""
-        return self._first(seed, campaign)
-
-    def _first(self, seed: str, name: str) -> float:
-        others = self._all - self._replies[seed]
-        count = self._with[name] - self._own[seed, name]
-        if not count:
-            return 1.0
-        share = count / others
-        return float(1.0 - (1.0 - share) ** GROUP) / (GROUP * share)
+def first_to_ask(replies: Collection[Collection[str]]) -> dict[str, float]:
+    """Return for each query of the replies how likely a reply is the first of a group, in any order, to ask it."""
+    asked = Counter(query for queries in replies for query in set(queries))
+    shares = {query: count / len(replies) for query, count in asked.items()}
+    return {query: (1.0 - (1.0 - share) ** GROUP) / (GROUP * share) for query, share in shares.items()}
 
 
-def _query(text: str) -> str:
-    """Return a name that no listing has."""
-    return f"\0{text}"
+def reply_value(queries: Sequence[Asked], own: str, first: Mapping[str, float]) -> float:
+    """Return the reward of a reply, −1 where all its queries find nothing; `first` is that of `first_to_ask`.
 
-
-def reply_value(seed: str, queries: Sequence[Asked], own: str, crowd: Crowd) -> float:
-    """Return the reward of a reply: its queries' marginal gains, less what their searches cost, over k.
-
-    Each place counts a fifth of the one before. A reply without queries could not be read and has the worst reward.
+    A reply without queries could not be read and has the worst reward.
     """
     if not queries:
         return WORST
     covered: set[str] = set()
-    value = place = 0.0
-    for asked in queries:
-        first = crowd.first_to_ask(seed, asked.query)
-        value += PLACE**place * first * (gain(asked, own, covered, partial(crowd.first_to_find, seed)) - SEARCH)
-        place += first
+    value = 0.0
+    for place, asked in enumerate(queries):
+        found = 0.0 if asked.refused else gain(asked, own, covered, {}, false_hit=SEEN_LAST)
+        value += PLACE**place * (first[asked.query] * math.log1p(found) if found > 0 else -1.0)
         covered |= set(asked.found)
-    return max(WORST, value / HITS)
+    return (1.0 - PLACE) * value
 
 
 def copies(query: str, text: str) -> bool:

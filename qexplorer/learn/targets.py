@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from qexplorer.learn.reward import Asked, best_set, gain, novelty, reach, shares_word
+from qexplorer.learn.reward import Asked, best_set, gain, reach, shares_word, weight
 from qexplorer.near_duplicates import terms
 
 PASSES = 2
@@ -61,7 +61,7 @@ def _greedy(seeds: Sequence[SeedCandidates], chance: random.Random) -> tuple[dic
             for name in found.pop(entry.flag_id, set()):
                 reached[name] -= 1
             liked = {asked.query for asked in entry.candidates if shares_word(asked.query, entry.words)}
-            best = [asked for asked, _ in best_set(entry.candidates, entry.own, novelty(reached), liked=liked)]
+            best = [asked for asked, _ in best_set(entry.candidates, entry.own, reached, liked=liked)]
             chosen[entry.flag_id] = best
             found[entry.flag_id] = {name for asked in best for name in asked.found}
             for name in found[entry.flag_id]:
@@ -92,8 +92,7 @@ def _draw(
 
 def _novelty(asked: Asked, own: str, reached: Mapping[str, float]) -> float:
     found = asked.others(own)
-    weigh = novelty(reached)
-    return sum(weigh(name) * wanted for name, wanted in found.items()) / max(1, len(found)) + 1e-6
+    return sum(weight(reached.get(name, 0.0)) * wanted for name, wanted in found.items()) / max(1, len(found)) + 1e-6
 
 
 def _target(entry: SeedCandidates, how: str, queries: Collection[Asked], reached: Mapping[str, float]) -> Target:
@@ -101,7 +100,7 @@ def _target(entry: SeedCandidates, how: str, queries: Collection[Asked], reached
     covered: set[str] = set()
     left, ordered, value = list(queries), [], 0.0
     while left:
-        gains = [gain(asked, entry.own, covered, novelty(reached)) for asked in left]
+        gains = [gain(asked, entry.own, covered, reached) for asked in left]
         place = max(range(len(left)), key=gains.__getitem__)
         value += gains[place]
         ordered.append(left.pop(place))

@@ -90,8 +90,8 @@ def test_the_search_budget_is_kept(store: Store) -> None:
 
 
 async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> None:
-    """What other seeds ask as well runs once for all of them, and counts less than what only one asks."""
-    build.add_flags(store, INDEX, FLAGS[:2])
+    """What the other replies ask as well runs once for all of them, and counts less than what only one asks."""
+    build.add_flags(store, INDEX, FLAGS[:1])
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
     store.add([ListingRow(index=INDEX, listing_id=name, version="1", normalised=f"{name}{name}") for name in "abcde"])
@@ -103,15 +103,11 @@ async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> 
         ]
     )
     written = [
-        ReplyRow(index=INDEX, flag_id=flag_id, asker="one", source="sample", text=text, finished=True)
-        for flag_id, texts in {"flag-s0": "zaza|zaza; drip|drip; zaza|drip|lean", "flag-s1": "zaza"}.items()
-        for text in texts.split("|")
+        ReplyRow(index=INDEX, flag_id="flag-s0", asker="one", source="sample", text=text, finished=True)
+        for text in ("zaza", "zaza; drip", "drip; zaza", "drip", "lean")
     ]
     (pair,) = preference_pairs(open_found(store, INDEX), written, Counter())[:1]
     assert pair.chosen.text == "lean"
-    alone = [reply for reply in written if reply.flag_id == "flag-s0"]
-    (pair,) = preference_pairs(open_found(store, INDEX), alone, Counter())[:1]
-    assert pair.chosen.text == "zaza"
 
 
 async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, searcher: MemorySearcher) -> None:
