@@ -23,8 +23,9 @@ WINDOW = 3
 class Habits:
     """How a model writes: means over the queries of its replies to the same flags.
 
-    `distinct` is distinct queries over queries, `empty` the share that finds nothing, `copied` the share that copies
-    most of its listing, `unparseable` the share of replies that cannot be read.
+    `distinct` is how many distinct queries find something, a reply (words that find nothing are no breadth), `empty`
+    the share of queries that finds nothing, `copied` the share that copies most of its listing, `unparseable` the
+    share of replies that cannot be read.
     """
 
     words: float
@@ -64,7 +65,7 @@ def check_habits(before: Habits, after: Habits) -> list[str]:
     if abs(after.words - before.words) > MOST_DRIFT * before.words:
         flaws.append(f"words a query went from {before.words:.2f} to {after.words:.2f}")
     if after.distinct < before.distinct * (1 - MOST_DRIFT):
-        flaws.append(f"distinct queries fell from {before.distinct:.2f} to {after.distinct:.2f}")
+        flaws.append(f"distinct queries that find something fell from {before.distinct:.2f} to {after.distinct:.2f}")
     for name in ("empty", "copied", "unparseable"):
         old, new = getattr(before, name), getattr(after, name)
         if new > old + MOST_RISE:
@@ -72,13 +73,16 @@ def check_habits(before: Habits, after: Habits) -> list[str]:
     return flaws
 
 
-def habits(replies: Sequence[Sequence[str]], *, empty: int, copied: int) -> Habits:
-    """Return the habits behind replies, each as its queries; an unparseable one has none."""
+def habits(replies: Sequence[Sequence[str]], *, finding: int, empty: int, copied: int) -> Habits:
+    """Return the habits behind replies, each as its queries; an unparseable one has none.
+
+    Of the queries so many distinct ones find something, and so many in all find nothing, or copy.
+    """
     queries = [query for reply in replies for query in reply]
     count = max(1, len(queries))
     return Habits(
         words=sum(len(terms(query)) for query in queries) / count,
-        distinct=len(set(queries)) / count,
+        distinct=finding / max(1, len(replies)),
         empty=empty / count,
         copied=copied / count,
         unparseable=sum(not reply for reply in replies) / max(1, len(replies)),

@@ -106,6 +106,7 @@ async def _ask(
     await asyncio.to_thread(build.add_replies, store, flags, asker, lambda _: None)
     texts = {flag.flag_id: flag.normalised for flag in few}
     replies: list[tuple[str, ...]] = []
+    finding: set[str] = set()
     empty = copied = 0
     async with searcher() as search:
         for index in dict.fromkeys(flag.index for flag in flags):
@@ -123,7 +124,9 @@ async def _ask(
                 if row.flag_id not in texts:
                     continue
                 replies.append(asked)
-                finds = [found.asked.get(build.search_key(index, query)) for query in asked]
-                empty += sum(entry is not None and not entry.found for entry in finds)
+                keys = [build.search_key(index, query) for query in asked]
+                finds = {key: bool(found.asked[key].found) for key in keys if key in found.asked}
+                finding.update(key for key, something in finds.items() if something)
+                empty += sum(not finds.get(key, True) for key in keys)
                 copied += sum(copies(query, texts[row.flag_id]) for query in asked)
-    return habits(replies, empty=empty, copied=copied)
+    return habits(replies, finding=len(finding), empty=empty, copied=copied)

@@ -34,15 +34,15 @@ def test_pairs_that_are_told_apart_at_once_are_given_away() -> None:
 
 
 def test_habits_are_counted_over_queries() -> None:
-    """Words and repeats a query, unreadable ones a reply."""
-    found = habits([["a b", "c"], ["c"], []], empty=1, copied=0)
-    assert (found.words, found.distinct, found.empty, found.unparseable) == (4 / 3, 2 / 3, 1 / 3, 1 / 3)
+    """Words and empty ones a query, what finds something and the unreadable a reply."""
+    found = habits([["a b", "c"], ["c"], []], finding=1, empty=1, copied=0)
+    assert (found.words, found.distinct, found.empty, found.unparseable) == (4 / 3, 1 / 3, 1 / 3, 1 / 3)
 
 
 def test_what_got_worse_is_named() -> None:
     """Each by its figures."""
-    before = habits([["a b", "c d"]] * 10, empty=0, copied=0)
-    good = habits([["a b", "c d e"]] * 10, empty=0, copied=0)
-    worse = habits([["a"] * 2] * 10, empty=10, copied=10)
+    before = habits([["a b", "c d"]] * 10, finding=2, empty=0, copied=0)
+    good = habits([["a b", "c d e"]] * 10, finding=2, empty=0, copied=0)
+    worse = habits([["a"] * 2] * 10, finding=1, empty=10, copied=10)
     assert check_habits(before, good) == []
     assert [flaw.split(" ")[0] for flaw in check_habits(before, worse)] == ["words", "distinct", "the", "the"]

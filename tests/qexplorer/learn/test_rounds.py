@@ -30,7 +30,7 @@ WRITTEN = [
     "garden",
     "garden wood",
     "chair; zaza",
-    "zaza zaza; wood",
+    "zaza zaza; wood; nothing",
 ]
 
 
@@ -79,10 +79,13 @@ def write_replies(store: Store, model: Path, adapter: Path) -> None:
 
 
 def test_a_round_learns_and_its_habits_are_looked_at(store: Store, model: Path, adapter: Path, tmp_path: Path) -> None:
-    """The tiny model writes nonsense afterwards, which its store's replies were not: the round is refused by name."""
+    """The tiny model writes nonsense afterwards, which its store's replies were not: the round is refused by name.
+
+    Of the queries before, eight different ones to 96 replies found something.
+    """
     write_replies(store, model, adapter)
     settings = TrainingSettings(model=str(model), rank=0, batch_size=4, learning_rate=1e-4)
-    with pytest.raises(TrainingError, match=r"round 1 has spoilt the model: .*unparseable"):
+    with pytest.raises(TrainingError, match=r"round 1 has spoilt the model: .*fell from 0\.08 to 0\.00.*unparseable"):
         train_rounds(
             store, adapter, tmp_path / "out", settings, HOW, rounds=1, searcher=searcher, on_step=lambda *_: None
         )
