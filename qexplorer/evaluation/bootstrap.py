@@ -4,6 +4,7 @@ A unit is a group (or a cluster): what is measured within one is not independent
 parts. Percentile intervals, 2,000 resamples; Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ class Interval:
     high: float
 
     def text(self, digits: int = 1) -> str:
-        """Return `value [low, high]`."""
+        """Return `value [low, high]`; a ratio whose baseline is 0 in some resamples has no interval."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{self.value:.{digits}f} [no interval]"
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 

@@ -33,6 +33,8 @@ def test_nothing_to_divide_by_is_no_number() -> None:
     """A baseline that finds nothing gives no finite ratio and no crash."""
     assert math.isinf(ratio([1, 2], [0, 0]).value)
     assert math.isnan(ratio([0, 0], [0, 0]).value)
+    assert ratio([1, 2], [0, 0.5]).text(2) == "6.00 [no interval]"
+    assert ratio([1, 2], [1, 0.5]).text(2) == "2.00 [1.00, 4.00]"
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
