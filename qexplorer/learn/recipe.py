@@ -4,7 +4,6 @@ Each step that is done is found done when the run is started again.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from qexplorer.clock import SystemClock
 from qexplorer.errors import BadInputError
 from qexplorer.learn.build import Judges, fill
 from qexplorer.learn.derive import KEPT_BACK, write_sets
-from qexplorer.learn.rounds import RoundSettings, train_rounds
+from qexplorer.learn.rounds import OpenSearcher, RoundSettings, train_rounds
 from qexplorer.learn.sft import OnStep, train_sft
 from qexplorer.learn.store import Store, triage_of
 from qexplorer.learn.training import RECORD, TrainingSettings
@@ -29,7 +28,6 @@ MOST_UNLABELLED = 10_000
 DPO_RATE = 3e-5
 DPO_BATCH = 4
 DPO_EPOCHS = 1.0
-OpenClient = Callable[[], AbstractAsyncContextManager[OpenSearchClient]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ def train_adapter(
     settings: TrainingSettings,
     *,
     rounds: int,
-    client: OpenClient,
+    client: OpenSearcher,
     on_step: Callable[[str], OnStep],
 ) -> Path:
     """Train an SFT adapter and go on from it with `rounds` of DPO; return the folder of the last adapter."""

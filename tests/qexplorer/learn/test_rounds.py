@@ -1,5 +1,6 @@
 """A round asks the newest adapter, learns from what its replies find, and is refused when it spoils the model."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn import build
-from qexplorer.learn.derive import kept_back, write_sets
+from qexplorer.learn.derive import KEPT_BACK, kept_back, kept_back_share, write_sets
+from qexplorer.learn.recipe import train_adapter
 from qexplorer.learn.rounds import RoundSettings, train_rounds
 from qexplorer.learn.sft import train_sft
 from qexplorer.learn.store import FlagRow, IndexRow, ReplyRow, Store, read_table, triage_of, write_table
@@ -17,7 +19,7 @@ from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine
 from qexplorer.llm.tiny import save_tiny_model
 from qexplorer.search.backend import Searcher
 from qexplorer.testing import MemorySearcher, a_flag, a_listing
-from qexplorer.triage import train_triage
+from qexplorer.triage import open_triage, train_triage
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -109,3 +111,27 @@ def test_a_store_without_flags_is_named(model: Path, adapter: Path, tmp_path: Pa
             Store(tmp_path / "new"), adapter, tmp_path / "out", settings, HOW, rounds=1, searcher=searcher,
             on_step=lambda *_: None,
         )  # fmt: skip
+
+
+async def fill(store: Store) -> None:
+    async with searcher() as search:
+        queries = build.propose_queries(store, "train", 1000)
+        await build.run_queries(store, search, "train", queries, lambda _: None)
+    triage = open_triage(triage_of(store, "train"))
+    assert triage is not None
+    build.judge(store, "train", build.Judges(triage=triage))
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_flags_are_kept_back_for_rounds_alone(store: Store, model: Path, tmp_path: Path, rounds: int) -> None:
+    """SFT learns from all of them where no round comes behind it; the tiny model's replies are too poor for one."""
+    asyncio.run(fill(store))
+    settings = TrainingSettings(model=str(model), rank=4, batch_size=8, epochs=1.0)
+    with pytest.raises(BadInputError, match=r"has \d pairs") if rounds else contextlib.nullcontext():
+        train_adapter(
+            store, tmp_path / "out", settings, rounds=rounds, client=searcher, on_step=lambda _: lambda *_: None
+        )
+    flags = store.read(FlagRow)
+    learnt = {row["flag_id"] for row in read_table(store.folder / "sft.parquet")}
+    assert kept_back_share(store) == (KEPT_BACK if rounds else 0.0)
+    assert learnt == {flag.flag_id for flag in flags} - (kept_back(flags, KEPT_BACK) if rounds else set())
