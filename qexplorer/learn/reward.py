@@ -112,7 +112,7 @@ def reply_value(queries: Sequence[Asked], own: str, first: Mapping[str, float]) 
     covered: set[str] = set()
     value = 0.0
     for place, asked in enumerate(queries):
-        found = 0.0 if asked.refused else gain(asked, own, covered, {}, false_hit=SEEN_LAST)
+        found = gain(asked, own, covered, {}, false_hit=SEEN_LAST)
         value += PLACE**place * (first[asked.query] * math.log1p(found) if found > 0 else -1.0)
         covered |= set(asked.found)
     return (1.0 - PLACE) * value
