@@ -13,7 +13,7 @@ from qexplorer.learn.store import JudgedRow
 from qexplorer.learn.targets import Target
 from qexplorer.near_duplicates import jaccard, terms
 
-EDGES = (-1.5, -1.0, -0.5, -0.2, -0.05, 0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+EDGES = (-1.5, -1.0, -0.5, -0.2, -0.05, 0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 4.0)
 
 
 def card(

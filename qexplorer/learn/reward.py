@@ -6,8 +6,7 @@ For a seed x and a query q with the hits H (its first k, the seed's own campaign
     w(c) = 1 / (1 + n(c) / 10)
 
 p is the probability that the campaign is wanted, n(c) how many other seeds' queries reach it already: without w every
-seed's best set is the same dozen general queries. A listing that resembles no other is a campaign of its own. Divided
-by the fixed k, so that a narrow query cannot look better than a broad one, the reward lies in [−1.5, 1].
+seed's best set is the same dozen general queries. A listing that resembles no other is a campaign of its own.
 
 A reply is judged as one of a group of 20 seeds, whose queries go through a bank where each runs once, and of whose
 hits people see the most suspicious first. With g(q) what a query finds beside its seed's campaign and the queries
@@ -103,9 +102,9 @@ def first_to_ask(replies: Collection[Collection[str]]) -> dict[str, float]:
 
 
 def reply_value(queries: Sequence[Asked], own: str, first: Mapping[str, float]) -> float:
-    """Return the reward of a reply, −1 where all its queries find nothing; `first` is that of `first_to_ask`.
+    """Return the reward of a reply, down to −1 and up to ln 51; `first` is that of `first_to_ask`.
 
-    A reply without queries could not be read and has the worst reward.
+    A reply without queries could not be read and has the worst reward, −1.5.
     """
     if not queries:
         return WORST
