@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class Found:
         return replace(self, asked=asked, campaigns=campaigns, flags=flags)
 
 
-def kept_back(flags: Iterable[FlagRow], share: float) -> set[str]:
+def kept_back(flags: Sequence[FlagRow], share: float) -> set[str]:
     """Return the flags that SFT does not learn from, about a `share` of the campaigns, the same ones each time.
 
     What SFT has learnt it knows by heart: on the same flags nearly all its queries find something, on others two of
@@ -196,8 +196,8 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
         found = open_found(store, index)
         all_asked += found.asked.values()
         flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
-        made = sft_targets(found.only(flags.keys() - kept_back(found.flags, share)), seed=seed)
         preferring = found.only(for_preferences(found.flags, share))
+        made = sft_targets(found.only(flags.keys() - preferring.campaigns.keys()) if share else found, seed=seed)
         all_targets += made
         sft += [
             {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}

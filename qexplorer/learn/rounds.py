@@ -53,7 +53,7 @@ def train_rounds(
     """Train `rounds` adapters, each from the one before, into `out`/round-1, …; return the last one's folder.
 
     Raises TrainingError when a round has spoilt how the model writes: much longer or shorter queries, fewer distinct
-    ones, more that find nothing, copy the listing or cannot be read.
+    ones that find something, more that find nothing, copy the listing or cannot be read.
     """
     share = kept_back_share(store)
     flags = _some(store, share, how.flags, settings.seed)
@@ -105,6 +105,7 @@ async def _ask(
     """Have replies written, searched and judged, and return the habits behind those to a few flags."""
     await asyncio.to_thread(build.add_replies, store, flags, asker, lambda _: None)
     texts = {flag.flag_id: flag.normalised for flag in few}
+    share = kept_back_share(store)
     replies: list[tuple[str, ...]] = []
     finding: set[str] = set()
     empty = copied = 0
@@ -119,7 +120,7 @@ async def _ask(
             if triage is not None:
                 build.judge(store, index, build.Judges(triage=triage))
             found = open_found(store, index)
-            found = found.only(for_preferences(found.flags, kept_back_share(store)))
+            found = found.only(for_preferences(found.flags, share))
             for row, asked in zip(written, queries, strict=True):
                 if row.flag_id not in texts:
                     continue

@@ -95,7 +95,7 @@ async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> 
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
     store.add([ListingRow(index=INDEX, listing_id=name, version="1", normalised=f"{name}{name}") for name in "abcde"])
-    store.add([JudgedRow(index=INDEX, listing_id=name, wanted=1.0, judge="words@1") for name in "abcde"])
+    store.add([JudgedRow(index=INDEX, listing_id=name, wanted=1.0, judge="words@1") for name in ("s0", *"abcde")])
     store.add(
         [
             SearchRow(key=build.search_key(INDEX, query), index=INDEX, query=query, total=len(ids), ids=ids)
