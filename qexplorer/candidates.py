@@ -29,6 +29,7 @@ MOST_CONTACTS = 3
 WHOLE_TEXT_LEAST = 4
 # Measured: five queries beside one text match find the most at the least load.
 BEFORE_WHOLE_TEXT = 5
+VOTE_PLACE = 0.85
 Weigh = Callable[[Sequence[str]], list[float]]
 
 
@@ -182,17 +183,29 @@ def parse_all(reply: Reply) -> tuple[list[tuple[Generation, tuple[str, ...]]], i
     return parsed, len(reply.generations) - len(parsed)
 
 
+def by_votes(generations: Sequence[Sequence[str]]) -> list[str]:
+    """Return the queries of all generations, those first that have most votes: 0.85^place from each that has them.
+
+    Samples agree on what the model is sure of. Equals stand in the order of their first place.
+    """
+    votes: dict[str, float] = {}
+    for place, row in enumerate(itertools.zip_longest(*generations)):
+        for query in filter(None, row):
+            votes[query] = votes.get(query, 0.0) + VOTE_PLACE**place
+    return sorted(votes, key=votes.__getitem__, reverse=True)
+
+
 def _from_reply(reply: Reply) -> tuple[list[_Said], int]:
-    """Return the queries of all generations, interleaved by place: each generation puts its best first."""
-    said: list[list[_Said]] = []
+    """Return the queries of all generations, those with most votes first."""
+    said: dict[str, _Said] = {}
     parsed, unparseable = parse_all(reply)
     for generation, queries in parsed:
         source, score = QuerySource(generation.source), _mean_logprob(generation)
         # A server that gives no log-probabilities counts the tokens of all generations together.
         tokens = len(generation.logprobs) or reply.completion_tokens / len(reply.generations)
-        said.append([_Said(text=query, source=source, score=score, tokens=tokens / len(queries)) for query in queries])
-    rows = itertools.zip_longest(*said)
-    return [entry for row in rows for entry in row if entry is not None], unparseable
+        for query in queries:
+            said.setdefault(query, _Said(text=query, source=source, score=score, tokens=tokens / len(queries)))
+    return [said[query] for query in by_votes([queries for _, queries in parsed])], unparseable
 
 
 def _mean_logprob(generation: Generation) -> float | None:

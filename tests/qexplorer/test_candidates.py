@@ -1,5 +1,7 @@
 """What is proposed for one listing, in which order."""
 
+import pytest
+
 from qexplorer.candidates import propose, spans
 from qexplorer.llm.engine import Generation, Reply
 from qexplorer.normalise import normalise
@@ -20,11 +22,19 @@ def reply(*texts: str) -> Reply:
     )
 
 
-def test_generations_are_interleaved_by_place() -> None:
-    """The first query of each generation comes before the second of any; a repeated one keeps its first place."""
-    made = propose(TEXT, normalise(TEXT), reply("aaa bbb; ccc ddd", "eee fff; aaa bbb"), contact_key=b"")
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("aaa bbb; ccc ddd", "eee fff; ccc ddd"), ["ccc ddd", "aaa bbb", "eee fff"]),
+        (("aaa bbb; ccc ddd", "ccc ddd; aaa bbb; eee fff"), ["aaa bbb", "ccc ddd", "eee fff"]),
+        (("aaa bbb; ccc ddd", "eee fff"), ["aaa bbb", "eee fff", "ccc ddd"]),
+    ],
+)
+def test_what_more_generations_say_comes_first(texts: tuple[str, ...], expected: list[str]) -> None:
+    """Two second places before one first; equals, and what one generation alone says, by place."""
+    made = propose(TEXT, normalise(TEXT), reply(*texts), contact_key=b"")
     words = [c.query.text for c in made.candidates if c.query.source in {QuerySource.GREEDY, QuerySource.SAMPLE}]
-    assert words == ["aaa bbb", "eee fff", "ccc ddd"]
+    assert words == expected
 
 
 def test_every_source_is_on_record() -> None:

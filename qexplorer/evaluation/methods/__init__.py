@@ -89,12 +89,10 @@ METHODS: Mapping[str, Make] = MappingProxyType(
 UPPER_REFERENCES = frozenset({"oracle", "active_learning"})
 # What is made of each extractor: the suffix of its name, the order of its queries, and whether with the whole text.
 EXTRACTORS: tuple[tuple[str, Order, bool], ...] = (
-    ("", "model", False),
+    ("", "votes", False),
     (":foresight", "foresight", False),
-    (":mean", "mean", False),
-    ("+whole_text", "model", True),
+    ("+whole_text", "votes", True),
     (":foresight+whole_text", "foresight", True),
-    (":mean+whole_text", "mean", True),
 )
 BEST_OF_N = ":best_of_n"
 SYSTEM = ":system"
@@ -120,7 +118,7 @@ def make_methods(
     knowledge = place.case.knowledge
     for name, replies in extractors.items():
         for suffix, order, text_too in EXTRACTORS:
-            if order == "model" or knowledge.triage is not None:
+            if order == "votes" or knowledge.triage is not None:
                 made.append(Extractor(name + suffix, replies, knowledge, order=order, text_too=text_too))
         made.append(System(name + SYSTEM, replies, knowledge))
         plain = Extractor(name, replies, knowledge)

@@ -7,17 +7,16 @@ from qexplorer.candidates import propose
 from qexplorer.evaluation.budget import HITS, Answer, Ask, Budget
 from qexplorer.evaluation.methods.base import Cost, guarded
 from qexplorer.evaluation.methods.by_foresight import in_foresight
-from qexplorer.evaluation.methods.grams import by_word_weight
 from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.methods.whole_text import whole_text
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.search.backend import SearchKind
 
-Order = Literal["model", "mean", "foresight"]
+Order = Literal["votes", "foresight"]
 
 
 class Extractor:
-    """The model's queries in its order, by the triage weight of a mean word, or by foresight; the first not yet run.
+    """The model's queries by their votes among its replies, or by foresight; the first not yet run.
 
     With `text_too` the last search of a seed is that for its whole text.
     """
@@ -30,7 +29,7 @@ class Extractor:
         replies: Replies,
         knowledge: Knowledge,
         *,
-        order: Order = "model",
+        order: Order = "votes",
         text_too: bool = False,
     ) -> None:
         self.name = name
@@ -46,9 +45,7 @@ class Extractor:
     def asks(self, seed: Seed) -> list[Ask]:
         """Return the queries, the most deserving first."""
         queries = self._replies.queries(seed)
-        if self._order == "mean":
-            queries = by_word_weight(queries, self._knowledge.weigh)
-        elif self._order == "foresight":
+        if self._order == "foresight":
             queries = in_foresight(queries, self._knowledge, seed)
         return guarded(queries, self.name)
 

@@ -1,7 +1,6 @@
 """What a language model writes for the seeds: once for all methods that use it, and kept between runs."""
 
 import hashlib
-import itertools
 import json
 import os
 import time
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexplorer.candidates import parse_all
+from qexplorer.candidates import by_votes, parse_all
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.methods.base import Cost
 from qexplorer.evaluation.seeds import Seed
@@ -80,10 +79,8 @@ class Replies:
         return self._of(seed).reply
 
     def queries(self, seed: Seed) -> list[str]:
-        """Return the queries of all generations, interleaved by place: each generation puts its best first."""
-        parsed, _ = self._parsed(seed)
-        rows = itertools.zip_longest(*parsed)
-        return list(dict.fromkeys(query for row in rows for query in row if query is not None))
+        """Return the queries of all generations, those with most votes first."""
+        return by_votes(self._parsed(seed)[0])
 
     def cost(self, seed: Seed) -> Cost:
         """Return tokens, time and failed replies of a seed."""

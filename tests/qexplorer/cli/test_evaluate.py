@@ -41,7 +41,13 @@ def test_an_evaluation_is_written_and_compared(engines: Endpoints, tmp_path: Pat
     results = read_results(out)
     assert {row.protocol for row in results.rows} == {"pool", "per_seed", "disguised"}
     assert {row.triage for row in results.rows} == {True, False}
-    assert {row.method for row in results.rows} >= {"own_spans", "whole_text", "made", "made:mean", "made:best_of_n"}
+    assert {row.method for row in results.rows} >= {
+        "own_spans",
+        "whole_text",
+        "made",
+        "made:foresight",
+        "made:best_of_n",
+    }
     assert results.meta["openings"] == []
     assert results.meta["corpora"][0]["campaigns"] == 12
     assert {path.name for path in out.iterdir()} == {

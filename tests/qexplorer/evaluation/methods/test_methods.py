@@ -49,12 +49,11 @@ def test_active_learning_finds_without_a_search() -> None:
 
 
 def test_an_extractor_gives_a_method_for_each_order() -> None:
-    """The model's order, two by triage, each with the whole text too, the product and the best choice by labels."""
+    """By votes and by foresight, each with the whole text too, the product and the best choice by labels."""
     replies = Replies(ScriptedEngine(), sampling=Sampling())
     names = [method.name for method in make_methods([], {"sft": replies}, place())]
     assert names == [
-        "sft", "sft:foresight", "sft:mean", "sft+whole_text", "sft:foresight+whole_text", "sft:mean+whole_text",
-        "sft:system", "sft:best_of_n",
+        "sft", "sft:foresight", "sft+whole_text", "sft:foresight+whole_text", "sft:system", "sft:best_of_n",
     ]  # fmt: skip
     assert [name for name in [*names, *METHODS] if is_upper_reference(name)] == [
         "sft:best_of_n", "oracle", "active_learning",

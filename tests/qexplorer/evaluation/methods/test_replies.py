@@ -16,7 +16,7 @@ TWO = Sampling(samples=1)
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     """What is on the disk is not asked for again, and half a line is passed over."""
-    first = ScriptedEngine(reply=lambda _: ["gummies; vapes", "pills"])
+    first = ScriptedEngine(reply=lambda _: ["gummies; vapes", "pills; vapes"])
     kept = Replies(first, sampling=TWO, folder=tmp_path)
     kept.write(SEEDS[:2])
     (path,) = tmp_path.iterdir()
@@ -25,7 +25,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     again = Replies(second, sampling=TWO, folder=tmp_path)
     again.write(SEEDS[:3])
     assert [len(call.prompts) for call in second.history] == [1]
-    assert again.queries(SEEDS[0]) == kept.queries(SEEDS[0]) == ["gummies", "pills", "vapes"]
+    assert again.queries(SEEDS[0]) == kept.queries(SEEDS[0]) == ["vapes", "gummies", "pills"]
     assert again.cost(SEEDS[0]) == kept.cost(SEEDS[0])
 
 
