@@ -27,12 +27,12 @@ def extractor(texts: list[str], order: Order = "votes", *, text_too: bool = Fals
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        ("votes", ["aa bb", "gummies vapes cc", "gummies", "dd"]),
-        ("foresight", ["gummies vapes cc", "gummies", "aa bb", "dd"]),
+        ("votes", ["gummies", "dd", "aa bb", "gummies vapes cc"]),
+        ("foresight", ["gummies vapes cc", "gummies", "dd", "aa bb"]),
     ],
 )
 def test_queries_of_all_replies_are_ordered(order: Order, expected: list[str]) -> None:
-    """By votes, here by place; by foresight, that of two known campaigns first."""
+    """By votes, the word of both replies first; by foresight, the query of two known campaigns."""
     asks = extractor(["aa bb; gummies", "gummies vapes cc; dd"], order).asks(SEED)
     assert [ask.text for ask in asks] == expected
 
