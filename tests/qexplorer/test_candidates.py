@@ -29,10 +29,15 @@ def reply(*texts: str) -> Reply:
         (("aaa bbb; ccc ddd", "ccc ddd; aaa bbb; eee fff"), ["aaa bbb", "ccc ddd", "eee fff"]),
         (("aaa bbb; ccc ddd", "eee fff"), ["aaa bbb", "eee fff", "ccc ddd"]),
         (("ccc ddd; aaa eee", "aaa bbb"), ["aaa bbb", "aaa eee", "ccc ddd"]),
+        (
+            ("aaa ggg; ddd iii; eee fff", "aaa hhh; ddd jjj; eee fff; aaa ddd"),
+            ["eee fff", "aaa ddd", "aaa ggg", "aaa hhh", "ddd iii", "ddd jjj"],
+        ),
+        (("aaa bbb", "ccc ddd", "ccc eee; aaa fff"), ["ccc ddd", "ccc eee", "aaa bbb", "aaa fff"]),
     ],
 )
 def test_what_more_generations_say_comes_first(texts: tuple[str, ...], expected: list[str]) -> None:
-    """Two second places before one first; equals by place; and a word that two have said counts for its queries."""
+    """Two second places before one first; equals by place; words that two have said count, whole queries more."""
     made = propose(TEXT, normalise(TEXT), reply(*texts), contact_key=b"")
     words = [c.query.text for c in made.candidates if c.query.source in {QuerySource.GREEDY, QuerySource.SAMPLE}]
     assert words == expected
