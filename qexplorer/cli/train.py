@@ -22,7 +22,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the adapter; a run 
 Model = Annotated[str, typer.Option(help="A path, a hub id, or `packaged`.")]
 PromptName = Annotated[str, typer.Option(help="Prompt template that the adapter is trained with.")]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Prompts a step, each with all its replies; in DPO pairs.")]
 Epochs = Annotated[float, typer.Option(help="Passes over the data.")]
 
 
@@ -34,7 +34,7 @@ def sft(
     prompt: PromptName = "short",
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapter.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 8,
     epochs: Epochs = 3.0,
     seed: Seed = 0,
 ) -> None:

@@ -1,12 +1,13 @@
 """Instruction tuning: a LoRA adapter learns to write the replies of sft.parquet."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, TrainingError
+from qexplorer.learn.forward import share_prompts
 from qexplorer.learn.guards import check_log
-from qexplorer.learn.head import score_replies_only
 from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
     TrainingSettings,
@@ -22,6 +23,7 @@ from qexplorer.learn.training import (
 from qexplorer.llm.prompt import load_template
 
 FEWEST_ROWS = 8
+MOST_TOGETHER = 8
 OnStep = Callable[[int, int, float], None]
 
 
@@ -38,10 +40,14 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     record = record_of(settings, "sft", data)
     template = load_template(settings.prompt)
     base, tokenizer = load_base(settings.model)
-    rows = [_row(tokenizer, prompt_ids(tokenizer, template, row), row["reply"]) for row in read_table(data)]
-    if len(rows) < FEWEST_ROWS:
-        raise BadInputError(f"{data} has {len(rows)} rows", remedy="Give more flags, or an index that holds siblings")
-    record |= {"rows": len(rows), "tokens": sum(len(row["input_ids"]) for row in rows), "prompt": template.version}
+    replies: dict[tuple[int, ...], list[list[int]]] = {}
+    for row in read_table(data):
+        replies.setdefault(tuple(prompt_ids(tokenizer, template, row)), []).append(said_ids(tokenizer, row["reply"]))
+    count = sum(map(len, replies.values()))
+    if count < FEWEST_ROWS:
+        raise BadInputError(f"{data} has {count} rows", remedy="Give more flags, or an index that holds siblings")
+    rows = [row for prompt, said in replies.items() for row in _rows(prompt, said)]
+    record |= {"rows": count, "tokens": sum(len(row["input_ids"]) for row in rows), "prompt": template.version}
     with first_then_others():
         resume = fresh_or_resumed(out, record)
     steps = -(-len(rows) // settings.batch_size) * settings.epochs
@@ -60,9 +66,11 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     return record
 
 
-def _row(tokenizer: Any, before: Sequence[int], reply: str) -> dict[str, list[int]]:
-    said = said_ids(tokenizer, reply)
-    return {"input_ids": [*before, *said], "completion_mask": [0] * len(before) + [1] * len(said)}
+def _rows(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterator[dict[str, list[int]]]:
+    """Give the replies to a prompt a row with it, where they are few: the trainer's pass computes it once."""
+    for start in range(0, len(replies), MOST_TOGETHER):
+        said = list(itertools.chain.from_iterable(replies[start : start + MOST_TOGETHER]))
+        yield {"input_ids": [*prompt, *said], "completion_mask": [0] * len(prompt) + [1] * len(said)}
 
 
 def run(trainer: Any, *, resume: bool) -> None:
@@ -70,7 +78,7 @@ def run(trainer: Any, *, resume: bool) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    score_replies_only(trainer.model)
+    share_prompts(trainer.model, trainer.processing_class.eos_token_id)
     trainer.train(resume_from_checkpoint=resume or None)
     stopped = [each.error for each in trainer.callback_handler.callbacks if getattr(each, "error", None)]
     if stopped:

@@ -28,13 +28,16 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """How to train, as it stands for SFT. `rank` 0 goes on with an adapter; the rate is reached after a short rise."""
+    """How to train, as it stands for SFT: `batch_size` counts the prompts of a step, in DPO its pairs.
+
+    `rank` 0 goes on with an adapter; the rate is reached after a short rise.
+    """
 
     model: str = "packaged"
     prompt: str = "short"
     rank: int = 16
     learning_rate: float = 5e-4
-    batch_size: int = 16
+    batch_size: int = 8
     epochs: float = 3.0
     seed: int = 0
     save_steps: int = 50

@@ -13,26 +13,34 @@ from qexplorer.llm.prompt import load_template
 from qexplorer.marketplace import Half, generate
 
 ROWS, BATCH, WARM = 192, 8, 4
+REPLIES = (
+    "plug and play; zaza; blue zushi; carts; lean; exotic gas",
+    "gas pack; press; runtz; shatter; tabs; wockhardt",
+)
 
 
 async def trainer_against_bare_loop() -> str:
     """Return rows a second of both; start-up and the first steps are left out."""
     with tempfile.TemporaryDirectory() as name:
         data = write_table(Path(name) / "sft.parquet", rows())
-        settings = TrainingSettings(batch_size=BATCH, epochs=1.0, save_steps=10_000)
+        settings = TrainingSettings(batch_size=BATCH // len(REPLIES), epochs=1.0, save_steps=10_000)
         times: list[float] = []
         train_sft(data, Path(name) / "out", settings, lambda _done, _total, _loss: times.append(time.monotonic()))
         ours = (len(times) - WARM) * BATCH / (times[-1] - times[WARM - 1])
         bare = bare_loop(data, settings)
     return (
-        f"{ROWS} rows in batches of {BATCH}: {ours:.2f} rows/s, bare loop {bare:.2f}: ratio {ours / bare:.2f} (≥ 0.90)"
+        f"{ROWS} rows, {len(REPLIES)} a prompt, in batches of {BATCH}: {ours:.2f} rows/s, bare loop {bare:.2f}: "
+        f"ratio {ours / bare:.2f} (≥ 0.90)"
     )
 
 
 def rows() -> list[dict[str, Any]]:
-    listings = generate(ROWS, half=Half.LEARN, seed=3, prohibited=0.5)
-    shared = {"kind": "drugs", "locale": "en", "reply": "plug and play; zaza; blue zushi; carts; lean; exotic gas"}
-    return [{"title": each["title"], "description": each["description"], **shared} for each in listings]
+    listings = generate(ROWS // len(REPLIES), half=Half.LEARN, seed=3, prohibited=0.5)
+    return [
+        {"title": each["title"], "description": each["description"], "kind": "drugs", "locale": "en", "reply": reply}
+        for each in listings
+        for reply in REPLIES
+    ]
 
 
 def bare_loop(data: Path, settings: TrainingSettings) -> float:
