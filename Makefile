@@ -32,8 +32,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two at once, each with engines of its own: half of the time tests wait for engines and workers. A module's tests stay together.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 demo: install
 	$(BIN)/qexplorer demo $(if $(DATA),--data $(DATA))

