@@ -28,7 +28,9 @@ whole_text own_spans own_spans_by_triage nearest_spans nearest_spans_by_triage t
 
 def evaluate(
     corpora: Annotated[list[Path], typer.Argument(help="Corpora with id, text, kind, toxic (JSONL, CSV, Parquet).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results; it must not exist.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the results, a new one; a run that was cut off goes on.")
+    ],
     source: Annotated[
         list[str] | None, typer.Option(help="CORPUS=SOURCE: keep only rows of this source. May be repeated.")
     ] = None,
@@ -110,27 +112,29 @@ async def _evaluate(
     corpora: Mapping[Path, "Corpus"], plan: "Plan", settings: "Settings", out: Path, release: str
 ) -> None:
     from qexplorer.clock import SystemClock
-    from qexplorer.evaluation.describe import describe
+    from qexplorer.evaluation.describe import describe, describe_inputs
     from qexplorer.evaluation.report import html_report, markdown_report
-    from qexplorer.evaluation.results import Results, Row, SeedRow, write_results
+    from qexplorer.evaluation.results import Results, write_results
     from qexplorer.evaluation.run import run_corpus
     from qexplorer.evaluation.table import markdown, tables
+    from qexplorer.evaluation.unfinished import Unfinished
     from qexplorer.search.client import OpenSearchClient
 
     clock = SystemClock()
-    rows: list[Row] = []
-    seeds: list[SeedRow] = []
     began = clock.now()
     async with OpenSearchClient(settings.search) as client:
         version = str((await client.request("GET", "/"))["version"]["number"])
+        inputs = describe_inputs(corpora, plan, opensearch=version)
+        rows = Unfinished(out, inputs | {"release": release})
+        if rows.rows:
+            typer.echo(f"goes on behind {len(rows.rows)} groups that were done before it was cut off", err=True)
         for corpus in corpora.values():
-            more = await run_corpus(corpus, plan, client, clock, say=lambda line: typer.echo(line, err=True))
-            rows += more[0]
-            seeds += more[1]
-    meta = describe(corpora, plan, began=began, ended=clock.now(), opensearch=version, release=release)
-    results = Results(rows=tuple(rows), seeds=tuple(seeds), meta=meta)
+            await run_corpus(corpus, plan, client, clock, rows, say=lambda line: typer.echo(line, err=True))
+    meta = describe(inputs, corpora, began=began, ended=clock.now(), release=release)
+    results = Results(rows=tuple(rows.rows), seeds=tuple(rows.seeds), meta=meta)
     write_results(results, out, pages={"report.md": markdown_report(results), "report.html": html_report(results)})
-    for table in tables(rows):
+    rows.remove()
+    for table in tables(rows.rows):
         typer.echo(markdown(table))
     typer.echo(f"written to {out}", err=True)
 

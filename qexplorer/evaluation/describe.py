@@ -18,27 +18,13 @@ LIBRARIES = ("qexplorer", "numpy", "scikit-learn", "torch", "transformers", "pef
 
 
 def describe(
-    corpora: Mapping[Path, Corpus], plan: Plan, *, began: datetime, ended: datetime, opensearch: str, release: str
+    inputs: Mapping[str, Any], corpora: Mapping[Path, Corpus], *, began: datetime, ended: datetime, release: str
 ) -> dict[str, Any]:
     """Return the JSON of a results folder."""
     return {
         "began": began.isoformat(),
         "seconds": round((ended - began).total_seconds(), 1),
-        "configuration": {
-            **asdict(plan.case),
-            "methods": list(plan.methods),
-            "extractors": {name: replies.version for name, replies in plan.extractors.items()},
-            "searches": list(plan.loads),
-            "protocols": list(plan.protocols),
-            "with_triage": list(plan.triage),
-            "reviews": plan.reviews,
-        },
-        "corpora": [_corpus(path, corpus, plan) for path, corpus in corpora.items()],
-        "versions": {
-            "python": platform.python_version(),
-            "opensearch": opensearch,
-            **{name: _version(name) for name in LIBRARIES},
-        },
+        **inputs,
         "openings": [
             {
                 "part": "test",
@@ -50,6 +36,28 @@ def describe(
             for corpus in corpora.values()
             if release
         ],
+    }
+
+
+def describe_inputs(corpora: Mapping[Path, Corpus], plan: Plan, *, opensearch: str) -> dict[str, Any]:
+    """Return what the rows of an evaluation depend on."""
+    return {
+        "configuration": {
+            **asdict(plan.case),
+            "methods": list(plan.methods),
+            "extractors": {name: replies.version for name, replies in plan.extractors.items()},
+            "searches": list(plan.loads),
+            "protocols": list(plan.protocols),
+            "with_triage": list(plan.triage),
+            "reviews": plan.reviews,
+            "human": {seed: list(queries) for seed, queries in plan.human.items()},
+        },
+        "corpora": [_corpus(path, corpus, plan) for path, corpus in corpora.items()],
+        "versions": {
+            "python": platform.python_version(),
+            "opensearch": opensearch,
+            **{name: _version(name) for name in LIBRARIES},
+        },
     }
 
 
