@@ -22,18 +22,17 @@ class Unfinished:
         self.seeds: list[SeedRow] = []
         self._path = folder.with_name(f".{folder.name}.unfinished")
         self._done: set[tuple[object, ...]] = set()
-        first = json.dumps(inputs, sort_keys=True, default=str)
+        self._first = json.dumps(inputs, sort_keys=True, default=str)
         if self._path.exists():
             head, *lines = self._path.read_text(encoding="utf-8").split("\n")
-            if head != first:
+            if head != self._first:
                 raise ConfigError(
                     f"{self._path} is of an evaluation with other inputs that was cut off",
                     remedy="Remove it, or choose another folder for the results",
                 )
             for line in lines:
                 self._read(line)
-        # A line that was cut off is ended: what comes behind it is whole.
-        self._append("" if self._path.exists() else first)
+            self._append("")  # ends a line that was cut off: what comes behind it is whole
 
     def has(self, corpus: str, protocol: str, method: str, *, triage: bool, load: int, group: int) -> bool:
         """Whether a group's row is there."""
@@ -41,12 +40,14 @@ class Unfinished:
 
     def add(self, row: Row, seeds: Sequence[SeedRow] = ()) -> None:
         """Keep the row of a group and those of its seeds. Raises StorageError when the disk does not take them."""
-        self._append(json.dumps({"row": asdict(row), "seeds": [asdict(seed) for seed in seeds]}, ensure_ascii=False))
+        if not self._path.exists():  # a run that ends before its first group leaves nothing
+            self._append(self._first)
+        self._append(json.dumps({"row": asdict(row), "seeds": [asdict(seed) for seed in seeds]}))
         self._take(row, seeds)
 
     def remove(self) -> None:
         """Remove the file: its rows are in the results."""
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
 
     def _read(self, line: str) -> None:
         try:

@@ -23,7 +23,7 @@ from qexplorer.learn.training import (
 from qexplorer.llm.prompt import load_template
 
 FEWEST_ROWS = 8
-MOST_TOGETHER = 8
+MOST_TOGETHER = 8  # replies a row: flags of one text would make it as long as they are many
 OnStep = Callable[[int, int, float], None]
 
 

@@ -33,8 +33,12 @@ async def a_group() -> tuple[Row, list[SeedRow]]:
     return group_row(case, result, "pool"), list(seed_rows(case, result, "pool"))
 
 
+def left(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 def hidden(folder: Path) -> Path:
-    (path,) = folder.iterdir()
+    (path,) = left(folder)
     return path
 
 
@@ -64,13 +68,14 @@ async def test_a_line_that_was_cut_off_costs_its_group_alone(tmp_path: Path) -> 
     assert [each.group for each in Unfinished(tmp_path / "out", INPUTS).rows] == [0, 2]
 
 
-def test_other_inputs_do_not_go_on_with_it(tmp_path: Path) -> None:
-    """The file is named, and how to begin anew; once it is removed nothing is left of it."""
-    Unfinished(tmp_path / "out", INPUTS)
+async def test_other_inputs_do_not_go_on_with_it(tmp_path: Path) -> None:
+    """The file is named, and how to begin anew; a run without a group, or whose file is removed, leaves nothing."""
+    Unfinished(tmp_path / "out", {"seed": 2})
+    Unfinished(tmp_path / "out", INPUTS).add(*await a_group())
     with pytest.raises(ConfigError, match=r"\.out\.unfinished is of an evaluation with other inputs"):
         Unfinished(tmp_path / "out", {"seed": 2})
     Unfinished(tmp_path / "out", INPUTS).remove()
-    assert not list(tmp_path.iterdir())
+    assert not left(tmp_path)
 
 
 async def test_a_run_that_was_cut_off_goes_on(engines: Endpoints, tmp_path: Path) -> None:

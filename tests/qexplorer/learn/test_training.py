@@ -84,6 +84,15 @@ def test_sft_teaches_the_replies(model: Path, adapter: Path) -> None:
     assert not (adapter / "checkpoints").exists()
 
 
+def test_a_step_is_so_many_prompts_with_all_their_replies(model: Path, tmp_path: Path) -> None:
+    """Sixteen listings with two replies each are four steps of four."""
+    data = write_table(tmp_path / "sft.parquet", flags(reply=["zaza; lean"]) + flags(reply=["lean"]))
+    steps: list[int] = []
+    record = train_sft(data, tmp_path / "out", settings(model, epochs=1.0), lambda done, *_: steps.append(done))
+    assert record["rows"] == 32
+    assert steps == [1, 2, 3, 4]
+
+
 def test_the_engine_answers_with_the_adapter(model: Path, adapter: Path) -> None:
     """And sees the very tokens that were trained on."""
     from qexplorer.learn.training import load_base, prompt_ids
