@@ -12,7 +12,7 @@ from qexplorer.corpus import near_groups
 from qexplorer.learn.build import queries_of, search_key
 from qexplorer.learn.card import as_markdown, card
 from qexplorer.learn.pairs import Pair, Valued, pairs
-from qexplorer.learn.reward import HITS, Asked, copies, first_to_ask, reply_value
+from qexplorer.learn.reward import HITS, Asked, best_reply, copies, first_to_ask, reply_value
 from qexplorer.learn.store import (
     FlagRow,
     IndexRow,
@@ -34,6 +34,8 @@ LIKELY = 0.5
 TOO_MANY = 500
 MOST_SHARE = 0.02
 KEPT_BACK = 0.4
+DRAWS_ALONE = 1
+DRAWS = 3
 SHARE = "kept back from SFT"
 
 
@@ -111,8 +113,10 @@ def open_found(store: Store, index: str) -> Found:
     return Found(index=index, asked=asked, campaigns=own, flags=flags)
 
 
-def sft_targets(found: Found, *, seed: int) -> list[Target]:
+def sft_targets(found: Found, *, seed: int, alone: bool) -> list[Target]:
     """Return replies to learn for the flags of an index, from runs of words of each seed and of its siblings.
+
+    SFT `alone` has to teach the order too, by greedy sets; where preferences teach it, draws leave more breadth.
 
     Siblings are the nearest flags of its kind and language and random ones: what a model must learn is the vocabulary
     of the platform, and a listing's own words alone teach it to copy.
@@ -147,7 +151,7 @@ def sft_targets(found: Found, *, seed: int) -> list[Target]:
                 candidates=tuple(candidates.values()),
             )
         )
-    return targets(seeds, seed=seed)
+    return targets(seeds, seed=seed, greedy=alone, draws=DRAWS_ALONE if alone else DRAWS)
 
 
 def _telling(asked: Asked) -> bool:
@@ -155,7 +159,11 @@ def _telling(asked: Asked) -> bool:
 
 
 def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter[str]) -> list[Pair]:
-    """Return pairs of the replies that one model wrote for the flags of an index."""
+    """Return pairs of the replies that one model wrote for the flags of an index, and of the best made of its queries.
+
+    Of eight replies none is good throughout while two of five of their queries find nothing; that one is, and is still
+    in the model's own words.
+    """
     texts = {flag.flag_id: flag.normalised for flag in found.flags}
     by_flag: dict[str, list[tuple[ReplyRow, list[Asked]]]] = {}
     for reply in replies:
@@ -164,13 +172,16 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     first = first_to_ask([[asked.query for asked in queries] for row in by_flag.values() for _, queries in row])
     made: list[Pair] = []
     for flag_id, written in by_flag.items():
+        own = found.campaigns[flag_id]
+        made_best = best_reply([asked for _, queries in written for asked in queries], own, first)
+        said = [(reply.text, queries) for reply, queries in written] + [("", made_best)] * bool(made_best)
         valued = [
             Valued(
-                text="; ".join(asked.query for asked in queries) if queries else reply.text,
-                value=reply_value(queries, found.campaigns[flag_id], first),
+                text="; ".join(asked.query for asked in queries) if queries else text,
+                value=reply_value(queries, own, first),
                 queries=tuple(asked.query for asked in queries),
             )
-            for reply, queries in written
+            for text, queries in said
         ]
         made += pairs(flag_id, valued, dropped)
     return made
@@ -197,7 +208,8 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
         all_asked += found.asked.values()
         flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
         preferring = found.only(for_preferences(found.flags, share))
-        made = sft_targets(found.only(flags.keys() - preferring.campaigns.keys()) if share else found, seed=seed)
+        learning = found.only(flags.keys() - preferring.campaigns.keys()) if share else found
+        made = sft_targets(learning, seed=seed, alone=not share)
         all_targets += made
         sft += [
             {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}

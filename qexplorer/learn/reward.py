@@ -104,17 +104,36 @@ def first_to_ask(replies: Collection[Collection[str]]) -> dict[str, float]:
 def reply_value(queries: Sequence[Asked], own: str, first: Mapping[str, float]) -> float:
     """Return the reward of a reply, down to −1 and up to ln 51; `first` is that of `first_to_ask`.
 
-    A reply without queries could not be read and has the worst reward, −1.5.
+    A reply without queries could not be read; it has the worst reward, −1.5, and so has one with a refused query.
     """
-    if not queries:
+    if not queries or any(asked.refused for asked in queries):
         return WORST
     covered: set[str] = set()
     value = 0.0
     for place, asked in enumerate(queries):
-        found = gain(asked, own, covered, {}, false_hit=SEEN_LAST)
-        value += PLACE**place * (first[asked.query] * math.log1p(found) if found > 0 else -1.0)
+        value += PLACE**place * _added(asked, own, covered, first)
         covered |= set(asked.found)
     return (1.0 - PLACE) * value
+
+
+def best_reply(candidates: Iterable[Asked], own: str, first: Mapping[str, float], *, most: int = 6) -> list[Asked]:
+    """Return the best reply of up to `most` of these queries, greedily: each place has what adds most to the reward."""
+    left = {asked.query: asked for asked in candidates}
+    covered: set[str] = set()
+    chosen: list[Asked] = []
+    while left and len(chosen) < most:
+        values = {query: _added(asked, own, covered, first) for query, asked in left.items()}
+        query = max(values, key=values.__getitem__)
+        if values[query] <= 0:
+            break
+        chosen.append(left.pop(query))
+        covered |= set(chosen[-1].found)
+    return chosen
+
+
+def _added(asked: Asked, own: str, covered: Collection[str], first: Mapping[str, float]) -> float:
+    found = gain(asked, own, covered, {}, false_hit=SEEN_LAST)
+    return first[asked.query] * math.log1p(found) if found > 0 else -1.0
 
 
 def copies(query: str, text: str) -> bool:

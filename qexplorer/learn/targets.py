@@ -8,7 +8,6 @@ from qexplorer.learn.reward import Asked, best_set, gain, reach, shares_word, we
 from qexplorer.near_duplicates import terms
 
 PASSES = 2
-DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +30,22 @@ class Target:
     value: float
 
 
-def targets(seeds: Sequence[SeedCandidates], *, seed: int, draws: int = DRAWS) -> list[Target]:
-    """Return the replies to learn: of each seed the greedy set, then draws among its good queries.
+def targets(seeds: Sequence[SeedCandidates], *, seed: int, greedy: bool, draws: int) -> list[Target]:
+    """Return the replies to learn: of each seed the greedy set where wanted, then draws among its good queries.
 
     Greedy sets teach the order and draws the breadth; a seed without a query that gains anything has none.
     """
     chance = random.Random(seed)
-    reached, greedy = _greedy(seeds, chance)
+    reached, sets = _greedy(seeds, chance)
     made: list[Target] = []
     for entry in seeds:
-        best = greedy.get(entry.flag_id)
+        best = sets.get(entry.flag_id)
         if not best:
             continue
-        made.append(_target(entry, "greedy", best, reached))
+        if greedy:
+            made.append(_target(entry, "greedy", best, reached))
         good = [asked for asked in entry.candidates if asked.is_good(entry.own)]
-        for _ in range(draws - 1):
+        for _ in range(draws):
             drawn = _draw(entry, good, reached, chance) if len(good) > len(best) else best
             made.append(_target(entry, "drawn" if drawn is not best else "greedy", drawn, reached))
     return made

@@ -37,7 +37,8 @@ def searcher() -> MemorySearcher:
 
 def replies(prompt: Prompt) -> Sequence[str]:
     number = prompt.listing.split("drip")[1][0]
-    return ["zaza; lean", f"drip{number}", "lean", "zaza lean", "lean; zaza", f"stuff{number}", f"zaza; stuff{number}"]
+    own = f"drip{number} item{number}; stuff{number}"
+    return ["zaza; lean", f"drip{number}", "lean", "zaza lean", "lean; zaza", own, f"zaza; stuff{number}"]
 
 
 def asker() -> build.Asker:
@@ -60,7 +61,7 @@ async def test_each_distinct_query_runs_once(store: Store, searcher: MemorySearc
     assert store.read(ReplyRow) == written
     await filled(store, searcher, [a_flag("new", "zaza brand drip9")])
     assert {request.normalised for request in searcher.history[len(asked) :]} <= {
-        "brand", "drip9", "zaza brand", "brand drip9", "zaza brand drip9", "stuff9"
+        "brand", "drip9", "zaza brand", "brand drip9", "zaza brand drip9", "drip9 item9", "stuff9"
     }  # fmt: skip
 
 
@@ -89,8 +90,8 @@ def test_the_search_budget_is_kept(store: Store) -> None:
     assert build.propose_queries(store, INDEX, 3) == ["zaza", "lean", "drip0"]
 
 
-async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> None:
-    """What the other replies ask as well runs once for all of them, and counts less than what only one asks."""
+async def test_the_best_reply_of_their_queries_is_preferred(store: Store) -> None:
+    """What other replies ask as well runs once for all of them, and stands behind what only one asks."""
     build.add_flags(store, INDEX, FLAGS[:1])
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
@@ -106,8 +107,9 @@ async def test_a_reply_is_judged_by_what_it_adds_to_the_others(store: Store) -> 
         ReplyRow(index=INDEX, flag_id="flag-s0", asker="one", source="sample", text=text, finished=True)
         for text in ("zaza", "zaza; drip", "drip; zaza", "drip", "lean")
     ]
-    (pair,) = preference_pairs(open_found(store, INDEX), written, Counter())[:1]
-    assert pair.chosen.text == "lean"
+    found = open_found(store, INDEX)
+    (pair,) = preference_pairs(found, written, Counter())[:1]
+    assert pair.chosen.text == "lean; zaza"
 
 
 async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, searcher: MemorySearcher) -> None:
@@ -128,7 +130,7 @@ async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searche
     await filled(store, searcher)
     card = write_sets(store, inputs={"seed": 1}, seed=1, share=0.0)
     rows = list(read_table(store.folder / "sft.parquet"))
-    assert {row["flag_id"] for row in rows} == {flag.flag_id for flag in FLAGS}
+    assert Counter(row["flag_id"] for row in rows) == dict.fromkeys((flag.flag_id for flag in FLAGS), 2)
     assert all(row["reply"].startswith("zaza") for row in rows)
     assert not any("lean" in row["reply"].split("; ") for row in rows)
     preferred = list(read_table(store.folder / "pairs.parquet"))
@@ -148,14 +150,19 @@ async def test_the_same_store_gives_the_same_sets(store: Store, searcher: Memory
 
 
 async def test_preferences_come_from_flags_that_sft_has_not_seen(store: Store, searcher: MemorySearcher) -> None:
-    """Whole campaigns are kept back; what SFT has learnt is no find for a preference, and the other way round."""
+    """Whole campaigns are kept back; what SFT has learnt is no find for a preference, and the other way round.
+
+    SFT then learns three draws of a flag, for breadth.
+    """
     twins = [a_flag(f"t{n}", f"zaza lean drip{n} item{n} other{n}") for n in range(8)]
     await filled(store, searcher, [*FLAGS, *twins])
     write_sets(store, inputs={}, seed=1, share=0.5)
     back = kept_back(store.read(FlagRow), kept_back_share(store))
     assert 0 < len(back) < 16
     assert all((f"flag-s{n}" in back) == (f"flag-t{n}" in back) for n in range(8))
-    assert {row["flag_id"] for row in read_table(store.folder / "sft.parquet")}.isdisjoint(back)
+    learnt = Counter(row["flag_id"] for row in read_table(store.folder / "sft.parquet"))
+    assert learnt.keys().isdisjoint(back)
+    assert set(learnt.values()) == {3}
     preferred = {row["flag_id"] for row in read_table(store.folder / "pairs.parquet")}
     assert preferred
     assert preferred <= back

@@ -41,6 +41,16 @@ def test_reasons_are_counted() -> None:
     assert made(*long)[1] == {"one is twice as long": 1}
 
 
+def test_a_pair_does_not_teach_shorter_queries() -> None:
+    """What is rejected has queries of about as many words; a reply that could not be read has none to compare."""
+    short, wordy = reply("one; two; six", 1.0), [reply(f"a{n} b{n}; c{n}", 0.0) for n in range(4)]
+    assert made(short, *wordy)[1] == {"one has longer queries": 1}
+    brief = reply("ten; red", 0.3)
+    assert made(short, *wordy, brief, most=1)[0] == [Pair(flag_id="f", chosen=short, rejected=brief)]
+    broken = Valued(text="((((((((", value=-1.5, queries=())
+    assert made(short, *wordy, broken, most=1)[0] == [Pair(flag_id="f", chosen=short, rejected=broken)]
+
+
 def test_an_unparseable_reply_is_never_chosen() -> None:
     """Even where all the others are worse."""
     broken = [Valued(text=f"((({n}", value=-1.5 + n / 10, queries=()) for n in range(5)]

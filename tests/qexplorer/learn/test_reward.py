@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from qexplorer.learn.reward import Asked, best_set, copies, first_to_ask, gain, reach, reply_value, weight
+from qexplorer.learn.reward import Asked, best_reply, best_set, copies, first_to_ask, gain, reach, reply_value, weight
 
 
 def asked(query: str = "q", *, refused: str = "", **found: float) -> Asked:
@@ -64,9 +64,23 @@ def test_what_others_ask_as_well_counts_as_often_as_one_is_before_them() -> None
 
 
 def test_what_must_not_run_is_the_worst() -> None:
-    """An unparseable reply; a query that copies the listing or is too broad is as bad as one that finds nothing."""
+    """An unparseable reply, and one with a query that copies the listing or is too broad, whatever else it has."""
     assert reply_value([], "own", {}) == -1.5
-    assert reply_value([asked(refused="too broad", a=1.0)], "own", {"q": 1.0}) == pytest.approx(-0.3)
+    good, broad = asked("good", a=1.0, b=1.0), asked("broad", refused="too broad", c=1.0)
+    assert reply_value([good, broad], "own", {"good": 1.0, "broad": 1.0}) == -1.5
+
+
+def test_the_best_reply_has_what_adds_most_at_each_place() -> None:
+    """What is refused, finds nothing new, or is asked by all others stays out or comes last; six are enough."""
+    most, same, other = asked("most", a=1, b=1, c=1), asked("same", a=1, b=1), asked("other", d=1)
+    general, none = asked("general", e=1, f=1, g=1, h=1), asked("none")
+    broad = asked("broad", refused="too broad", i=1)
+    first = dict.fromkeys(("most", "same", "other", "none", "broad"), 1.0) | {"general": 0.1}
+    best = best_reply([none, general, broad, other, same, most, most], "own", first)
+    assert best == [most, other, general]
+    assert best_reply([none, broad], "own", first) == []
+    many = [Asked(query=str(n), found={f"c{n}": 1.0}) for n in range(9)]
+    assert len(best_reply(many, "own", {each.query: 1.0 for each in many})) == 6
 
 
 def test_a_copy_is_a_run_of_most_of_the_text() -> None:

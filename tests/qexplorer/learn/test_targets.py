@@ -1,7 +1,9 @@
 """Replies to learn are drawn so that seeds do not all say the same."""
 
+from collections.abc import Sequence
+
 from qexplorer.learn.reward import Asked
-from qexplorer.learn.targets import SeedCandidates, targets
+from qexplorer.learn.targets import SeedCandidates, Target, targets
 from qexplorer.near_duplicates import terms
 
 
@@ -25,21 +27,26 @@ def seeds(count: int = 6) -> list[SeedCandidates]:
     ]
 
 
+def made(entries: Sequence[SeedCandidates] | None = None, *, seed: int = 1) -> list[Target]:
+    return targets(seeds() if entries is None else entries, seed=seed, greedy=True, draws=1)
+
+
 def test_each_seed_has_its_greedy_set_and_draws() -> None:
-    """The greedy set first, then as many draws as asked for."""
-    made = targets(seeds(), seed=1, draws=3)
-    assert [target.flag_id for target in made] == [f"f{number}" for number in range(6) for _ in range(3)]
-    assert [target.how for target in made[:3]] == ["greedy", "drawn", "drawn"]
+    """The greedy set first, where it is wanted, then as many draws as asked for."""
+    both = targets(seeds(), seed=1, greedy=True, draws=2)
+    assert [target.flag_id for target in both] == [f"f{number}" for number in range(6) for _ in range(3)]
+    assert [target.how for target in both[:3]] == ["greedy", "drawn", "drawn"]
+    assert {target.how for target in targets(seeds(), seed=1, greedy=False, draws=3)} == {"drawn"}
 
 
 def test_false_queries_are_never_taught() -> None:
     """What finds harmless listings gains nothing and is not good."""
-    assert not any("false" in target.queries for target in targets(seeds(), seed=1))
+    assert not any("false" in target.queries for target in made())
 
 
 def test_draws_have_no_word_in_common() -> None:
     """Six queries about the same word would be one query."""
-    for target in targets(seeds(), seed=1):
+    for target in made():
         words = [word for query in target.queries for word in terms(query)]
         assert target.how == "greedy" or len(words) == len(set(words))
 
@@ -47,7 +54,7 @@ def test_draws_have_no_word_in_common() -> None:
 def test_the_best_query_comes_first() -> None:
     """In a draw as well the order is that of what each query adds."""
     sizes = {"general": 8}
-    for target in targets(seeds(), seed=1):
+    for target in made():
         found = [sizes.get(query, 5) for query in target.queries]
         assert target.how == "greedy" or found == sorted(found, reverse=True)
 
@@ -55,9 +62,9 @@ def test_the_best_query_comes_first() -> None:
 def test_a_seed_without_a_gain_is_left_out() -> None:
     """There is nothing to learn from it."""
     empty = SeedCandidates(flag_id="x", own="o", words=frozenset(), candidates=(Asked(query="q", found={"h": 0.0}),))
-    assert targets([empty], seed=1) == []
+    assert made([empty]) == []
 
 
 def test_the_same_seed_draws_the_same() -> None:
     """A data set can be made again."""
-    assert targets(seeds(), seed=3) == targets(seeds(), seed=3)
+    assert made(seed=3) == made(seed=3)
