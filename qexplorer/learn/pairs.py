@@ -15,7 +15,6 @@ FEWEST_REPLIES = 4
 LEAST_MARGIN = 0.5
 MOST_ALIKE = 0.7
 MOST_LONGER = 2.0
-MOST_WORDIER = 1.3
 MOST_PAIRS = 2
 
 
@@ -41,8 +40,8 @@ def pairs(flag_id: str, replies: Sequence[Valued], dropped: Counter[str], most: 
     """Return up to `most` pairs of a seed's replies, and count in `dropped` why others were none.
 
     The margin is at least half a standard deviation; the token sets overlap by at most 0.7, for pairs that are alike
-    push both down; neither is more than twice as long as the other, or has queries of 1.3 times as many words: what
-    finds most is short, and would teach to write shorter before all else. A text is in one pair at most.
+    push both down; neither is more than twice as long as the other, and the rejected one's queries have no more words:
+    what finds something is short, and would teach to write shorter before all else. A text is in one pair at most.
     """
     distinct = list({reply.text: reply for reply in replies}.values())
     if len(distinct) < FEWEST_REPLIES:
@@ -77,9 +76,7 @@ def _flaw(chosen: Valued, rejected: Valued, deviation: float) -> str:
     sizes = sorted((len(chosen.text), max(1, len(rejected.text))))
     if sizes[1] > MOST_LONGER * sizes[0]:
         return "one is twice as long"
-    fewer, more = sorted(_words(reply) for reply in (chosen, rejected))
-    # A reply that could not be read has no queries to be wordy in.
-    return "one has longer queries" if more > MOST_WORDIER * fewer > 0 else ""
+    return "the rejected has longer queries" if _words(rejected) > _words(chosen) else ""
 
 
 def _words(reply: Valued) -> float:

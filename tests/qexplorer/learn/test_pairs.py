@@ -42,13 +42,15 @@ def test_reasons_are_counted() -> None:
 
 
 def test_a_pair_does_not_teach_shorter_queries() -> None:
-    """What is rejected has queries of about as many words; a reply that could not be read has none to compare."""
+    """What is rejected has queries of no more words; a reply that could not be read has none."""
     short, wordy = reply("one; two; six", 1.0), [reply(f"a{n} b{n}; c{n}", 0.0) for n in range(4)]
-    assert made(short, *wordy)[1] == {"one has longer queries": 1}
+    assert made(short, *wordy)[1] == {"the rejected has longer queries": 1}
     brief = reply("ten; red", 0.3)
     assert made(short, *wordy, brief, most=1)[0] == [Pair(flag_id="f", chosen=short, rejected=brief)]
     broken = Valued(text="((((((((", value=-1.5, queries=())
     assert made(short, *wordy, broken, most=1)[0] == [Pair(flag_id="f", chosen=short, rejected=broken)]
+    best = reply("a9 b9; c9", 1.0)
+    assert made(best, *wordy, most=1)[0] == [Pair(flag_id="f", chosen=best, rejected=wordy[0])]
 
 
 def test_an_unparseable_reply_is_never_chosen() -> None:
