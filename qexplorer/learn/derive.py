@@ -1,6 +1,7 @@
 """From the store to rows to train on: what each query found, grouped into campaigns, and what that is worth."""
 
 import hashlib
+import itertools
 import json
 import random
 from collections import Counter
@@ -159,10 +160,9 @@ def _telling(asked: Asked) -> bool:
 
 
 def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter[str]) -> list[Pair]:
-    """Return pairs of the replies that one model wrote for the flags of an index, and of the best made of its queries.
+    """Return pairs for the flags of an index, of the replies that one model wrote and the best that their queries make.
 
-    Of eight replies none is good throughout while two of five of their queries find nothing; that one is, and is still
-    in the model's own words.
+    While half of a model's queries find nothing, none of its replies is good throughout; that one is, in its own words.
     """
     texts = {flag.flag_id: flag.normalised for flag in found.flags}
     by_flag: dict[str, list[tuple[ReplyRow, list[Asked]]]] = {}
@@ -173,8 +173,9 @@ def preference_pairs(found: Found, replies: Sequence[ReplyRow], dropped: Counter
     made: list[Pair] = []
     for flag_id, written in by_flag.items():
         own = found.campaigns[flag_id]
-        made_best = best_reply([asked for _, queries in written for asked in queries], own, first)
-        said = [(reply.text, queries) for reply, queries in written] + [("", made_best)] * bool(made_best)
+        said = [(reply.text, queries) for reply, queries in written]
+        if best := best_reply(itertools.chain.from_iterable(queries for _, queries in written), own, first):
+            said.append(("", best))
         valued = [
             Valued(
                 text="; ".join(asked.query for asked in queries) if queries else text,
