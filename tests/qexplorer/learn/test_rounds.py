@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -124,7 +125,10 @@ async def fill(store: Store) -> None:
 
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_flags_are_kept_back_for_rounds_alone(store: Store, model: Path, tmp_path: Path, rounds: int) -> None:
-    """SFT learns from all of them where no round comes behind it; the tiny model's replies are too poor for one."""
+    """SFT learns from all of them where no round comes behind it, and otherwise in two passes for breadth.
+
+    The tiny model's replies are too poor for a round.
+    """
     asyncio.run(fill(store))
     settings = TrainingSettings(model=str(model), rank=4, batch_size=8, epochs=1.0)
     with pytest.raises(BadInputError, match=r"has \d pairs") if rounds else contextlib.nullcontext():
@@ -135,3 +139,5 @@ def test_flags_are_kept_back_for_rounds_alone(store: Store, model: Path, tmp_pat
     learnt = {row["flag_id"] for row in read_table(store.folder / "sft.parquet")}
     assert kept_back_share(store) == (KEPT_BACK if rounds else 0.0)
     assert learnt == {flag.flag_id for flag in flags} - (kept_back(flags, KEPT_BACK) if rounds else set())
+    trained = json.loads((tmp_path / "out" / "sft" / RECORD).read_text())
+    assert trained["settings"]["epochs"] == (2.0 if rounds else settings.epochs)
