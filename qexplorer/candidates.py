@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import itertools
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qexplorer.errors import ReplyError
 from qexplorer.foresight import by_foresight
-from qexplorer.guard import BANAL, refusal
+from qexplorer.grams import grams
+from qexplorer.guard import refusal
 from qexplorer.llm.engine import Generation, Reply
 from qexplorer.llm.parse import parse_reply
 from qexplorer.near_duplicates import terms
@@ -18,18 +18,13 @@ from qexplorer.normalise import normalise
 from qexplorer.redact import Contact, contact_hash, contacts, redact
 from qexplorer.search.backend import SearchKind
 from qexplorer.triage import Triage
-from qexplorer.words import is_han, tokens
 from schemas import Query, QuerySource
 
 LEXICAL = 6
-SIBLINGS = 12
-PLACEHOLDER = re.compile(r"<(?:phone|email|handle)>")
+SIBLINGS = 60
 SPAN_WORDS = 3
-HAN_SPAN = 4
 MOST_CONTACTS = 3
 WHOLE_TEXT_LEAST = 4
-# Measured: five queries beside one text match find the most at the least load.
-BEFORE_WHOLE_TEXT = 5
 VOTE_PLACE = 0.85
 Weigh = Callable[[Sequence[str]], list[float]]
 
@@ -91,10 +86,27 @@ def propose(
         order, weights = ranked([query.text for query in queries], triage, policy, normalised)
         queries = [replace(queries[place], score=weights[place]) for place in order]
     guarded = _guarded(queries)
-    accepted = [at for at, candidate in enumerate(guarded) if not candidate.refused]
-    place = accepted[BEFORE_WHOLE_TEXT] if len(accepted) > BEFORE_WHOLE_TEXT else len(guarded)
+    place = _place_of_whole(guarded, normalised, triage, policy)
     guarded[place:place] = _whole(text, normalised)
     return Proposal(candidates=(*_contact_candidates(text, contact_key), *guarded), unparseable=unparseable)
+
+
+def _place_of_whole(candidates: Sequence[Candidate], normalised: str, triage: Triage | None, policy: str) -> int:
+    """Return the place of the whole text: before the first query that promises less.
+
+    Without a triage it is the first: nothing says that a query finds more, and a text always finds something.
+    """
+    if triage is None:
+        return 0
+    whole = triage.foresee_text(normalised, policy).gain(frozenset())
+    covered: frozenset[int] = frozenset()
+    for place, candidate in enumerate(candidates):
+        if not candidate.refused:
+            [seen] = triage.foresee([candidate.normalised], policy)
+            if seen.gain(covered) < whole:
+                return place
+            covered |= seen.campaigns
+    return len(candidates)
 
 
 def ranked(queries: Sequence[str], triage: Triage, policy: str, listing: str) -> tuple[list[int], list[float]]:
@@ -125,17 +137,7 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
     With `weigh` (what its triage says) they are single words as well as longer spans, the highest weight of a mean word
     first; without it they have two words at least, the longest words first, for rare words are long.
     """
-    sizes = range(1 if weigh else 2, SPAN_WORDS + 1)
-    found: dict[str, tuple[int, int]] = {}
-    place = 0
-    for line in PLACEHOLDER.sub("\n", text).splitlines():
-        words = list(tokens(line))
-        for start, stop in _windows(words, sizes):
-            found.setdefault(" ".join(words[start:stop]), (place + start, place + stop))
-        place += len(words) + 1
-        for run in filter(is_han, words):
-            for start in range(0, max(1, len(run) - 1), 2):
-                found.setdefault(run[start : start + HAN_SPAN], (-1, -1))
+    found = grams(text, range(1 if weigh else 2, SPAN_WORDS + 1))
     texts = list(found)
     weights = _word_weights(texts, weigh) if weigh else [_rarity(span) for span in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
@@ -162,17 +164,6 @@ def _word_weights(texts: Sequence[str], weigh: Weigh) -> list[float]:
     normalised = [normalise(text) for text in texts]
     weights = weigh(normalised) if texts else []
     return [weight / max(1, len(terms(text))) for weight, text in zip(weights, normalised, strict=True)]
-
-
-def _windows(words: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the windows of so many Latin words that start and end with a telling one."""
-    plain = [word not in BANAL and not is_han(word) and len(word) > 1 for word in words]
-    return [
-        (start, start + size)
-        for size in sizes
-        for start in range(len(words) - size + 1)
-        if plain[start] and plain[start + size - 1] and not any(map(is_han, words[start : start + size]))
-    ]
 
 
 def parse_all(reply: Reply) -> tuple[list[tuple[Generation, tuple[str, ...]]], int]:

@@ -1,24 +1,29 @@
 """What a query would find, before a search is spent on it: its matches among known flags and among random listings.
 
 Flags of the past are what the flags of tomorrow look like. Of each only the hashes of its words are kept, and in clear
-the words that several campaigns have, numbers that could be contacts left out: the model tells nobody's text.
+the short spans whose words several campaigns have, numbers that could be contacts left out: it tells nobody's text.
 """
 
+import heapq
 import itertools
+import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from qexplorer.guard import BANAL
+from qexplorer.grams import grams
 from qexplorer.near_duplicates import terms
 
+T = TypeVar("T")
 MOST_FLAGS = 5_000
 MOST_OTHERS = 5_000
 PAGE = 60
 LOAD = 0.01
 NEAREST = 12
+SIZES = (1, 2)
 ANY = -1
 # Phones, codes and account numbers that no redaction knew.
 DIGITS = re.compile(r"\d{5}|(?:\d[-.]?){7}")
@@ -48,13 +53,13 @@ class Foresight:
         self._others = _postings(tensors["other_terms"], tensors["other_starts"])
         # Each random listing stands for as many as there are of them for one: the sample may be small.
         self._weight = float(tensors["other_weight"][0])
-        self._words = {_hash(word): word for word in bytes(tensors["words"]).decode().split("\n") if word}
+        self._count_others = len(tensors["other_starts"]) - 1
+        self._spans = bytes(tensors["spans"]).decode().split("\n")
+        ids, starts = tensors["flag_spans"].tolist(), tensors["flag_span_starts"].tolist()
+        self._of_flag = [ids[start:stop] for start, stop in itertools.pairwise(starts)]
         self._by_policy: dict[int, set[int]] = {ANY: set(range(len(self._campaigns)))}
         for place, policy in enumerate(tensors["flag_policies"].tolist()):
             self._by_policy.setdefault(policy, set()).add(place)
-        starts = [int(start) for start in tensors["flag_starts"]]
-        hashes = tensors["flag_terms"].tolist()
-        self._hashes = [frozenset(hashes[start:stop]) for start, stop in itertools.pairwise(starts)]
 
     def foresee(self, query: str, policy: str = "") -> Foreseen:
         """Return what a normalised query would find for a policy; what is flagged under another one is a false hit.
@@ -70,13 +75,45 @@ class Foresight:
             others=len(found - flags) + round(len(_all_of(self._others, hashes)) * self._weight),
         )
 
+    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
+        """Return what a search for a whole normalised text would find on its first page, as `foresee` does of a query.
+
+        Listings come by the sum over common words of ln(1 + N / (1 + n)), n of N listings having the word.
+        """
+        hashes = {_hash(term) for term in terms(text)}
+        total = len(self._campaigns) + self._weight * self._count_others
+        scores: tuple[dict[int, float], dict[int, float]] = ({}, {})
+        for value in hashes:
+            found = (self._flags.get(value, ()), self._others.get(value, ()))
+            rarity = math.log(1.0 + total / (1.0 + len(found[0]) + self._weight * len(found[1])))
+            for score, places in zip(scores, found, strict=True):
+                for place in places:
+                    score[place] = score.get(place, 0.0) + rarity
+        ranked = heapq.nsmallest(PAGE, [(-s, o, p) for o, score in enumerate(scores) for p, s in score.items()])
+        allowed = self._of(policy)
+        campaigns: set[int] = set()
+        flags, others = 0, 0.0
+        for _, is_other, place in ranked:
+            left = PAGE - flags - others
+            if left <= 0:
+                break
+            if is_other:
+                others += min(left, self._weight)
+            elif place in allowed:
+                flags += 1
+                campaigns.add(self._campaigns[place])
+            else:
+                others += 1
+        return Foreseen(campaigns=frozenset(campaigns), flags=flags, others=round(others))
+
     def _of(self, policy: str) -> set[int]:
         return self._by_policy.get(_hash(policy)) or self._by_policy[ANY]
 
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
-        """Return at most `most` words of a policy's known flags that are nearest to a normalised text, not its own.
+        """Return at most `most` spans of a policy's known flags that are nearest to a normalised text, not its own.
 
-        They are those that add most campaigns. Near is a high sum over common words of 1 / how many flags have it.
+        They are those that add most campaigns, then those that have most. Near is a high sum over common words of
+        1 / how many flags have it.
         """
         own = {_hash(term) for term in terms(text)}
         near: dict[int, float] = {}
@@ -85,11 +122,14 @@ class Foresight:
             flags = self._flags.get(value, set()) & allowed
             for place in flags:
                 near[place] = near.get(place, 0.0) + 1.0 / len(flags)
-        nearest = sorted(near, key=lambda place: (-near[place], place))[:NEAREST]
-        new = dict.fromkeys(value for place in nearest for value in sorted(self._hashes[place] - own))
-        words = [self._words[value] for value in new if value in self._words]
-        foreseen = [self.foresee(word, policy) for word in words]
-        return [words[place] for place in greedily(foreseen)[:most]]
+        nearest = heapq.nsmallest(NEAREST, near, key=lambda place: (-near[place], place))
+        new = dict.fromkeys(span for place in nearest for span in self._of_flag[place])
+        spans = [span for at in new if not own.issuperset(map(_hash, terms(span := self._spans[at])))]
+        foreseen = [self.foresee(span, policy) for span in spans]
+        first = greedily(foreseen)
+        alone = {place: gain for place, each in enumerate(foreseen) if (gain := each.gain(frozenset())) > 0}
+        others = sorted(alone.keys() - set(first), key=lambda place: (-alone[place], place))
+        return [spans[place] for place in (*first, *others)][:most]
 
 
 def tensors_of(
@@ -98,15 +138,31 @@ def tensors_of(
     """Return what an artefact keeps of normalised flags, campaigns and policies, and of a sample of `total` others."""
     import numpy as np
 
-    tensors: dict[str, Any] = {"flag_campaigns": np.array(campaigns[:MOST_FLAGS], dtype=np.int32)}
-    tensors["flag_policies"] = np.array([_hash(name) for name in policies[:MOST_FLAGS]], dtype=np.int64)
-    for name, texts in (("flag", flags[:MOST_FLAGS]), ("other", others[:MOST_OTHERS])):
+    kept = _spread(campaigns)
+    flags, campaigns = [flags[place] for place in kept], [campaigns[place] for place in kept]
+    tensors: dict[str, Any] = {"flag_campaigns": np.array(campaigns, dtype=np.int32)}
+    names = [policies[place] for place in kept] if policies else []
+    tensors["flag_policies"] = np.array([_hash(name) for name in names], dtype=np.int64)
+    for name, texts in (("flag", flags), ("other", others[:MOST_OTHERS])):
         rows = [sorted({_hash(term) for term in terms(text)}) for text in texts]
         tensors[f"{name}_terms"] = np.array([value for row in rows for value in row], dtype=np.uint32)
         tensors[f"{name}_starts"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    tensors["words"] = np.frombuffer("\n".join(_shared_words(flags[:MOST_FLAGS], campaigns)).encode(), dtype=np.uint8)
+    spans, of_flag = _shared_spans(flags, campaigns)
+    tensors["spans"] = np.frombuffer("\n".join(spans).encode(), dtype=np.uint8)
+    tensors["flag_spans"] = np.array([span for row in of_flag for span in row], dtype=np.int32)
+    tensors["flag_span_starts"] = np.cumsum([0, *map(len, of_flag)], dtype=np.int64)
     tensors["other_weight"] = np.array([total / max(1, min(len(others), MOST_OTHERS))], dtype=np.float64)
     return tensors
+
+
+def _spread(campaigns: Sequence[int]) -> list[int]:
+    """Return the places of the flags to keep: one of each campaign, then a second of each, and so on."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for place, campaign in enumerate(campaigns):
+        turns.append((seen[campaign], place))
+        seen[campaign] += 1
+    return sorted(place for _, place in sorted(turns)[:MOST_FLAGS])
 
 
 def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float], guesses: Sequence[bool]) -> list[int]:
@@ -125,28 +181,45 @@ def greedily(foreseen: Sequence[Foreseen]) -> list[int]:
     """Return the places of the queries that add to those before them, each time the one that adds most."""
     covered: set[int] = set()
     order: list[int] = []
-    left = list(range(len(foreseen)))
-    while left:
-        best = max(left, key=lambda place: foreseen[place].gain(covered))
-        if foreseen[best].gain(covered) <= 0:
+    # What a query adds never grows, so only the first of the heap can be the one that adds most.
+    heap = [(-each.gain(covered), place) for place, each in enumerate(foreseen)]
+    heapq.heapify(heap)
+    while heap:
+        place = heap[0][1]
+        gain = foreseen[place].gain(covered)
+        if -heap[0][0] > gain:
+            heapq.heapreplace(heap, (-gain, place))
+            continue
+        if gain <= 0:
             break
-        order.append(best)
-        left.remove(best)
-        covered |= foreseen[best].campaigns
+        heapq.heappop(heap)
+        order.append(place)
+        covered |= foreseen[place].campaigns
     return order
 
 
-def _shared_words(flags: Sequence[str], campaigns: Sequence[int]) -> list[str]:
-    """Return the telling words that at least two campaigns have."""
-    seen: dict[str, set[int]] = {}
-    for text, campaign in zip(flags, campaigns, strict=False):
-        for word in terms(text):
-            seen.setdefault(word, set()).add(campaign)
-    return sorted(
-        word
-        for word, names in seen.items()
-        if len(names) > 1 and len(word) > 1 and word not in BANAL and not DIGITS.search(word) and not word.isdigit()
-    )
+def _shared_spans(flags: Sequence[str], campaigns: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+    """Return the spans whose words at least two campaigns have together, and which of them each flag has."""
+    postings: dict[str, set[int]] = {}
+    for place, text in enumerate(flags):
+        for term in terms(text):
+            postings.setdefault(term, set()).add(place)
+    shared: dict[str, bool] = {}
+    ids: dict[str, int] = {}
+    rows: list[list[int]] = []
+    for text in flags:
+        own = list(grams(text, SIZES))
+        for span in own:
+            if span not in shared:
+                found = _all_of(postings, terms(span))
+                shared[span] = len({campaigns[place] for place in found}) > 1 and not _could_be_contact(span)
+        rows.append([ids.setdefault(span, len(ids)) for span in own if shared[span]])
+    return list(ids), rows
+
+
+def _could_be_contact(span: str) -> bool:
+    joined = span.replace(" ", "")
+    return joined.isdigit() or DIGITS.search(joined) is not None
 
 
 def _postings(values: Any, starts: Any) -> dict[int, set[int]]:
@@ -159,8 +232,8 @@ def _postings(values: Any, starts: Any) -> dict[int, set[int]]:
     return postings
 
 
-def _all_of(postings: Mapping[int, set[int]], hashes: Sequence[int]) -> set[int]:
-    found = [postings.get(value, set()) for value in hashes]
+def _all_of(postings: Mapping[T, set[int]], words: Sequence[T]) -> set[int]:
+    found = [postings.get(word, set()) for word in words]
     return set.intersection(*sorted(found, key=len)) if found else set()
 
 

@@ -18,7 +18,7 @@ from qexplorer.foresight import Foreseen, Foresight, tensors_of
 from qexplorer.near_duplicates import Group, fingerprint, terms
 
 FEATURES = 2**17
-FORMAT = "qexplorer-triage-2"
+FORMAT = "qexplorer-triage-3"
 FOLDS = 5
 FEWEST = 20
 DOUBTFUL_QUANTILE = 0.05
@@ -42,8 +42,11 @@ class Triage(Protocol):
     def foresee(self, queries: Sequence[str], policy: str = "") -> list[Foreseen]:
         """Return what each normalised query would find among known flags of a policy and random listings."""
 
+    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
+        """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
+
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
-        """Return words of a policy's known flags nearest to a normalised text, those first that promise most."""
+        """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +98,12 @@ class LinearTriage:
         """Return what each normalised query would find among the known flags and random listings of the training."""
         return [self._foresight.foresee(query, policy) for query in queries]
 
+    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
+        """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
+        return self._foresight.foresee_text(text, policy)
+
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
-        """Return words of a policy's known flags nearest to a normalised text, those first that promise most."""
+        """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""
         return self._foresight.siblings(text, most, policy)
 
     def _decide(self, texts: Sequence[str]) -> Any:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from qexplorer.candidates import PLACEHOLDER
+from qexplorer.grams import PLACEHOLDER
 from qexplorer.guard import BANAL
 from qexplorer.normalise import normalise
 from qexplorer.redact import redact

@@ -1,5 +1,7 @@
 """What is proposed for one listing, in which order."""
 
+from pathlib import Path
+
 import pytest
 
 from qexplorer.candidates import propose, spans
@@ -7,6 +9,7 @@ from qexplorer.llm.engine import Generation, Reply
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import SearchKind
 from qexplorer.testing import WordTriage
+from qexplorer.triage import open_triage, train_triage
 from schemas import QuerySource
 
 TEXT = "Purple zaza gummies for sale\nask the plug today, call 212-555-0147 or @zazaman"
@@ -44,24 +47,37 @@ def test_what_more_generations_say_comes_first(texts: tuple[str, ...], expected:
 
 
 def test_every_source_is_on_record() -> None:
-    """Contacts first, then the model's, the lexical and the whole text."""
+    """Contacts first, then the whole text, the model's and the lexical."""
     made = propose(TEXT, normalise(TEXT), reply("plug gummies"), contact_key=b"key")
     kinds = [candidate.query.source for candidate in made.candidates]
-    assert kinds[:3] == [QuerySource.CONTACT, QuerySource.CONTACT, QuerySource.GREEDY]
-    assert {QuerySource.LEXICAL, QuerySource.WHOLE_TEXT} < set(kinds)
+    assert kinds[:4] == [QuerySource.CONTACT, QuerySource.CONTACT, QuerySource.WHOLE_TEXT, QuerySource.GREEDY]
+    assert QuerySource.LEXICAL in kinds
 
 
-def test_the_whole_text_comes_behind_the_five_best_queries() -> None:
-    """Five queries, then the text match, then the others."""
-    made = propose(TEXT, normalise(TEXT), reply("a1 b1; a2 b2; a3 b3; a4 b4; a5 b5; a6 b6"), contact_key=b"")
-    assert [candidate.kind for candidate in made.candidates].index(SearchKind.WHOLE_TEXT) == 5
+def test_without_a_triage_the_whole_text_is_searched_first() -> None:
+    """Nothing says that a query finds more, and a text always finds something."""
+    made = propose(TEXT, normalise(TEXT), reply("a1 b1; a2 b2"), contact_key=b"")
+    assert made.candidates[0].kind is SearchKind.WHOLE_TEXT
+
+
+def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path: Path) -> None:
+    """A word that twenty campaigns have, then the text, of which each of three has a word, then these words."""
+    flags = [*(f"zaza brand{n}" for n in range(20)), "strong alpha", "lemon beta", "haze gamma"]
+    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(40)], tmp_path / "t.safetensors")
+    triage = open_triage(tmp_path / "t.safetensors")
+    text = "strong lemon haze tonight"
+    made = propose(text, text, reply("zaza; lemon"), contact_key=b"", triage=triage)
+    kinds = [each.text if each.kind is SearchKind.WORDS else each.kind for each in made.candidates]
+    assert kinds[:2] == ["zaza", SearchKind.WHOLE_TEXT]
+    assert "lemon" in kinds
 
 
 def test_triage_weights_order_the_queries() -> None:
     """What triage finds promising is searched first, whoever proposed it."""
     triage = WordTriage(frozenset({"zaza"}))
     made = propose(TEXT, normalise(TEXT), reply("plug today"), contact_key=b"", triage=triage)
-    assert "zaza" in made.candidates[0].query.text
+    words = [each.text for each in made.candidates if each.kind is SearchKind.WORDS]
+    assert "zaza" in words[0]
 
 
 def test_guesses_come_behind_what_the_listing_says() -> None:

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qexplorer import foresight as foresight_module
 from qexplorer.foresight import Foreseen, Foresight, by_foresight, tensors_of
+from qexplorer.near_duplicates import terms
+from qexplorer.normalise import normalise
 from qexplorer.triage import open_triage, train_triage
 
 FLAGS = ["zaza carts fresh", "zaza carts new", "lean drank", "飞行员叶子"]
@@ -87,13 +91,21 @@ def test_the_artefact_of_a_triage_has_it(tmp_path: Path) -> None:
     assert triage.siblings("zaza brand", 3)
 
 
-def test_siblings_are_words_of_near_flags_that_several_campaigns_have() -> None:
-    """Not the text's own, nothing of a flag that shares no word, and the one first that adds most."""
+def test_siblings_are_spans_of_near_flags_that_several_campaigns_have() -> None:
+    """Not the text's own, nothing of a flag that shares no word, nothing that promises loss; what adds most first."""
     flags = ["zaza carts", "zaza carts gas", "zaza gas drank", "other lean", "more lean"]
-    model = Foresight(tensors_of(flags, [0, 1, 2, 3, 4], ["garden gas"], 100))
-    assert model.siblings("zaza today", 5) == ["carts"]
+    model = Foresight(tensors_of(flags, [0, 1, 2, 3, 4], ["garden gas"], 400))
+    assert model.siblings("zaza today", 5) == ["carts", "zaza gas", "zaza carts"]
+    assert model.siblings("zaza today", 1) == ["carts"]
     assert model.siblings("unknown words", 5) == []
-    assert Foresight(tensors_of(flags, [0, 1, 2, 3, 4], [], 0)).siblings("zaza today", 1) == ["carts"]
+
+
+def test_siblings_of_chinese_are_runs_of_characters() -> None:
+    """Four at a time: pairs alone would find too much."""
+    model = Foresight(tensors_of(["新货上头电子烟油", "上头电子烟油到货", "二手自行车"], [0, 1, 2], [], 0))
+    assert "头电子烟" not in model.siblings("上头电子", 9)
+    assert "电子烟油" in model.siblings("上头电子", 9)
+    assert not any("自行" in span for span in model.siblings("上头电子", 9))
 
 
 def test_siblings_are_of_the_same_policy() -> None:
@@ -101,13 +113,53 @@ def test_siblings_are_of_the_same_policy() -> None:
     flags = ["zaza carts fresh", "zaza carts new", *(f"zaza today fullz bank{n}" for n in range(12))]
     policies = ["drugs", "drugs", *(["scam"] * 12)]
     model = Foresight(tensors_of(flags, list(range(14)), [], 0, policies))
-    assert model.siblings("zaza today", 5, "drugs") == ["carts"]
-    assert model.siblings("zaza today", 5, "scam") == ["fullz"]
+    assert set(model.siblings("zaza today", 5, "drugs")) == {"carts", "zaza carts"}
+    assert set(model.siblings("zaza today", 5, "scam")) == {"fullz", "today fullz"}
 
 
 def test_what_one_campaign_says_stays_hashed() -> None:
     """Nor are numbers kept that could be a contact, however many campaigns have them."""
-    flags = [f"zaza name{n} call 0791112345{n % 2} or 555-12-34" for n in range(4)]
+    flags = [f"zaza name{n} call 0791112345{n % 2} or 555-12-34 or 079 1112 or zaza 79" for n in range(4)]
     data = b"".join(tensor.tobytes() for tensor in tensors_of(flags, [0, 1, 2, 3], [], 0).values())
     assert b"zaza" in data
-    assert not any(part in data for part in (b"name1", b"0791112345", b"555-12-34"))
+    assert b"zaza 79" in data
+    assert not any(part in data for part in (b"name1", b"0791112345", b"555-12-34", b"079 1112"))
+
+
+def test_of_many_flags_those_of_many_campaigns_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each before a second of any: the first thousands may be one seller's."""
+    monkeypatch.setattr(foresight_module, "MOST_FLAGS", 3)
+    model = Foresight(tensors_of(["zaza a", "zaza b", "zaza c", "lean", "drank"], [0, 0, 0, 3, 4], [], 0))
+    assert [model.foresee(word).flags for word in ("zaza", "lean", "drank")] == [1, 1, 1]
+
+
+def test_a_whole_text_is_foreseen_by_the_page_that_it_fills() -> None:
+    """The most alike come first; what is behind the page of sixty is not found, be it flags or other listings."""
+    others = ["carts garden", *(f"garden chair{n}" for n in range(9))]
+
+    def model(flags: int) -> Foresight:
+        return Foresight(tensors_of([f"zaza carts fresh{n}" for n in range(flags)], list(range(flags)), others, 100))
+
+    few = model(40).foresee_text("zaza carts")
+    assert (len(few.campaigns), few.flags, few.others) == (40, 40, 10)
+    many = model(70).foresee_text("zaza carts")
+    assert (len(many.campaigns), many.flags, many.others) == (60, 60, 0)
+    garden = model(40).foresee_text("garden chair1 carts")
+    assert (garden.flags, garden.others) == (40, 20)
+    assert model(40).foresee_text("nothing known") == Foreseen()
+
+
+def test_a_whole_text_finds_flags_of_another_policy_in_vain() -> None:
+    """As a query does."""
+    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, ["drugs", "drugs", "scam", "scam"]))
+    assert model.foresee_text("zaza lean", "drugs") == Foreseen(campaigns=frozenset({0}), flags=2, others=1)
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=6))
+def test_no_text_breaks_what_is_kept_of_flags(texts: list[str]) -> None:
+    """Whatever people write: each flag foresees itself."""
+    plain = [normalise(text) for text in texts]
+    model = Foresight(tensors_of(plain, list(range(len(plain))), plain, len(plain)))
+    for text in plain:
+        model.siblings(text, 5)
+        assert model.foresee_text(text).flags >= bool(terms(text))

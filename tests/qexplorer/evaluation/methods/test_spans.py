@@ -3,12 +3,13 @@
 import pytest
 
 from qexplorer.evaluation.budget import Answer, Ask, Found
-from qexplorer.evaluation.methods.grams import by_word_weight, grams, words_then_pairs
+from qexplorer.evaluation.methods.grams import by_word_weight, words_then_pairs
 from qexplorer.evaluation.methods.nearest_spans import NearestSpans
 from qexplorer.evaluation.methods.own_spans import OwnSpans
 from qexplorer.evaluation.methods.rm3 import expand
 from qexplorer.evaluation.methods.tfidf import TfIdf
 from qexplorer.evaluation.seeds import Knowledge, Seed
+from qexplorer.grams import grams
 from qexplorer.testing import WordTriage
 
 
