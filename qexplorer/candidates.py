@@ -74,9 +74,9 @@ def propose(
     """Return the guarded candidates of one listing.
 
     `text` is title and description as they are, `normalised` their normal form. Order: contacts first, for they
-    are exact; then, where there is a triage, the model's queries, the text's own spans and words of the nearest known
-    flags by what they would find among known flags; without one the model's before the text's own; the whole text
-    after the best five of them.
+    are exact; then, where there is a triage, the model's queries, the text's own spans and spans of the nearest known
+    flags by what they would find among known flags, and the whole text before the first that promises less than it;
+    without one the whole text, the model's queries and the text's own.
     """
     queries, unparseable = _from_reply(reply) if reply else ([], 0)
     own = spans(redact(text), triage.weigh if triage is not None else None)

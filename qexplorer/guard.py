@@ -14,6 +14,10 @@ BANAL = frozenset(
     a an and any are as at be buy by for free from good great have how i in is it listing me my new nice no not of on
     or our please price query quality sale search sell selling ship shipping so that the this to used very we with you
     your item items best cheap original condition
+    about after again also although among because been before being between both but can could did do does each either
+    else even ever every few had has having he her here him his if into its may might more most much nor off other
+    others our out own per rather she should since some such than their them then there these they those though through
+    too under until upon us very was were what when where whether which while who whom whose why will with would yet
     的 了 和 是 在 有 我 你 全新 二手 出售 转让
     """.split()
 )

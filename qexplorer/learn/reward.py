@@ -22,7 +22,7 @@ that finds nothing, two of five on listings that it was not trained on.
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qexplorer.near_duplicates import terms
@@ -78,20 +78,13 @@ def gain(
 
 def best_set(
     candidates: Sequence[Asked], own: str, reached: Mapping[str, float], *, liked: Collection[str] = (), most: int = 6
-) -> list[tuple[Asked, float]]:
-    """Return up to `most` queries with their marginal gains, greedily; a query of `liked` counts twice."""
-    covered: set[str] = set()
-    left = list(candidates)
-    chosen: list[tuple[Asked, float]] = []
-    while left and len(chosen) < most:
-        gains = [gain(asked, own, covered, reached) for asked in left]
-        values = [value * (2 if asked.query in liked else 1) for value, asked in zip(gains, left, strict=True)]
-        place = max(range(len(left)), key=values.__getitem__)
-        if gains[place] <= 0:
-            break
-        chosen.append((left[place], gains[place]))
-        covered |= set(left.pop(place).found)
-    return chosen
+) -> list[Asked]:
+    """Return up to `most` queries greedily by their marginal gains; that of a query of `liked` counts twice."""
+    return _greedily(
+        candidates,
+        lambda asked, covered: gain(asked, own, covered, reached) * (2 if asked.query in liked else 1),
+        most,
+    )
 
 
 def first_to_ask(replies: Collection[Collection[str]]) -> dict[str, float]:
@@ -118,15 +111,20 @@ def reply_value(queries: Sequence[Asked], own: str, first: Mapping[str, float]) 
 
 def best_reply(candidates: Iterable[Asked], own: str, first: Mapping[str, float], *, most: int = 6) -> list[Asked]:
     """Return the best reply of up to `most` of these queries, greedily: each place has what adds most to the reward."""
-    left = {asked.query: asked for asked in candidates}
+    return _greedily(candidates, lambda asked, covered: _added(asked, own, covered, first), most)
+
+
+def _greedily(candidates: Iterable[Asked], worth: Callable[[Asked, Collection[str]], float], most: int) -> list[Asked]:
+    """Return up to `most` queries, each the one that is worth most beside what those before it cover, if anything."""
+    left = list({asked.query: asked for asked in candidates}.values())
     covered: set[str] = set()
     chosen: list[Asked] = []
     while left and len(chosen) < most:
-        values = {query: _added(asked, own, covered, first) for query, asked in left.items()}
-        query = max(values, key=values.__getitem__)
-        if values[query] <= 0:
+        values = [worth(asked, covered) for asked in left]
+        place = max(range(len(left)), key=values.__getitem__)
+        if values[place] <= 0:
             break
-        chosen.append(left.pop(query))
+        chosen.append(left.pop(place))
         covered |= set(chosen[-1].found)
     return chosen
 

@@ -61,7 +61,7 @@ def _greedy(seeds: Sequence[SeedCandidates], chance: random.Random) -> tuple[dic
             for name in found.pop(entry.flag_id, set()):
                 reached[name] -= 1
             liked = {asked.query for asked in entry.candidates if shares_word(asked.query, entry.words)}
-            best = [asked for asked, _ in best_set(entry.candidates, entry.own, reached, liked=liked)]
+            best = best_set(entry.candidates, entry.own, reached, liked=liked)
             chosen[entry.flag_id] = best
             found[entry.flag_id] = {name for asked in best for name in asked.found}
             for name in found[entry.flag_id]:

@@ -33,6 +33,7 @@ def test_telling_words_pass(query: str) -> None:
         pytest.param("title:plug", "an operator", id="field"),
         pytest.param("for sale", "banal", id="banal"),
         pytest.param("best price 100", "banal", id="banal with a number"),
+        pytest.param("but what if", "banal", id="grammar alone"),
         pytest.param("全新 二手", "banal", id="banal in Chinese"),
         pytest.param("<phone>", "an operator", id="a placeholder of personal data"),
     ],
