@@ -21,7 +21,7 @@ from qexplorer.triage import Triage
 from schemas import Query, QuerySource
 
 LEXICAL = 6
-SIBLINGS = 60
+SIBLINGS = 30
 SPAN_WORDS = 3
 MOST_CONTACTS = 3
 WHOLE_TEXT_LEAST = 4
