@@ -101,11 +101,10 @@ def _place_of_whole(candidates: Sequence[Candidate], normalised: str, triage: Tr
     whole = triage.foresee_text(normalised, policy).gain(frozenset())
     covered: frozenset[int] = frozenset()
     for place, candidate in enumerate(candidates):
-        if not candidate.refused:
-            [seen] = triage.foresee([candidate.normalised], policy)
-            if seen.gain(covered) < whole:
-                return place
-            covered |= seen.campaigns
+        [seen] = triage.foresee([candidate.normalised], policy)
+        if seen.gain(covered) < whole:
+            return place
+        covered |= seen.campaigns
     return len(candidates)
 
 

@@ -61,15 +61,16 @@ def test_without_a_triage_the_whole_text_is_searched_first() -> None:
 
 
 def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path: Path) -> None:
-    """A word that twenty campaigns have, then the text, of which each of three has a word, then these words."""
-    flags = [*(f"zaza brand{n}" for n in range(20)), "strong alpha", "lemon beta", "haze gamma"]
+    """A word of twenty campaigns; the text, of which three have a word; one that adds two to the twenty."""
+    flags = [f"zaza brand{n} jar{n} " + ("runtz" if n % 2 else f"box{n}") for n in range(20)]
+    flags += ["strong alpha", "lemon beta", "haze gamma", "runtz delta", "runtz epsilon"]
     train_triage(flags, [f"garden chair{n} wood{n}" for n in range(40)], tmp_path / "t.safetensors")
     triage = open_triage(tmp_path / "t.safetensors")
     text = "strong lemon haze tonight"
-    made = propose(text, text, reply("zaza; lemon"), contact_key=b"", triage=triage)
+    made = propose(text, text, reply("zaza; runtz; lemon"), contact_key=b"", triage=triage)
     kinds = [each.text if each.kind is SearchKind.WORDS else each.kind for each in made.candidates]
     assert kinds[:2] == ["zaza", SearchKind.WHOLE_TEXT]
-    assert "lemon" in kinds
+    assert {"runtz", "lemon"} < set(kinds)
 
 
 def test_triage_weights_order_the_queries() -> None:
