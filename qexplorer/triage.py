@@ -166,7 +166,12 @@ def open_triage(path: Path | None) -> LinearTriage | None:
             f"the triage {path} cannot be read: {error.strerror}",
             remedy="Train one: qexplorer triage train; or unset triage",
         ) from None
-    except (SafetensorError, KeyError, ValueError) as error:
+    except KeyError as error:
+        raise ConfigError(
+            f"{path} is no triage of this release: it has no {error}",
+            remedy="Train it again: qexplorer triage train",
+        ) from error
+    except (SafetensorError, ValueError) as error:
         raise ConfigError(f"{path} is no triage: {error}", remedy="Train it again") from error
 
 

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from qexplorer.errors import BadInputError, ConfigError
 from qexplorer.triage import LinearTriage, open_triage, train_triage
@@ -91,6 +92,16 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"t\.safetensors is no triage"):
         open_triage(path)
+
+
+def test_one_of_an_earlier_release_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
+    """What it lacks is said, and how to get another."""
+    tensors = load_file(trained)
+    del tensors["spans"]
+    save_file(tensors, tmp_path / "old.safetensors")
+    with pytest.raises(ConfigError, match=r"old\.safetensors is no triage of this release: it has no 'spans'") as error:
+        open_triage(tmp_path / "old.safetensors")
+    assert "qexplorer triage train" in error.value.remedy
 
 
 def test_nothing_to_score_is_nothing(trained: Path) -> None:
