@@ -114,8 +114,8 @@ def ranked(queries: Sequence[str], triage: Triage, policy: str, listing: str) ->
     First those that add known campaigns of the policy to the ones before them, then the others by their weight, and
     last the guesses: what no known flag and no listing of the sample has, nor the normalised `listing` itself.
     """
-    weights = _word_weights(queries, triage.weigh)
     plain = [normalise(query) for query in queries]
+    weights = _word_weights(plain, triage.weigh)
     foreseen = triage.foresee(plain, policy)
     own = set(terms(listing))
     guesses = [
@@ -138,7 +138,7 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
     """
     found = grams(text, range(1 if weigh else 2, SPAN_WORDS + 1))
     texts = list(found)
-    weights = _word_weights(texts, weigh) if weigh else [_rarity(span) for span in texts]
+    weights = _word_weights([normalise(span) for span in texts], weigh) if weigh else [_rarity(span) for span in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
     chosen: list[str] = []
     taken: set[int] = set()
@@ -158,10 +158,9 @@ def _rarity(span: str) -> float:
     return sum(map(len, words)) / len(words)
 
 
-def _word_weights(texts: Sequence[str], weigh: Weigh) -> list[float]:
+def _word_weights(normalised: Sequence[str], weigh: Weigh) -> list[float]:
     """Return the weight of a mean word of each text: a sum over words would prefer what is long and finds little."""
-    normalised = [normalise(text) for text in texts]
-    weights = weigh(normalised) if texts else []
+    weights = weigh(normalised) if normalised else []
     return [weight / max(1, len(terms(text))) for weight, text in zip(weights, normalised, strict=True)]
 
 

@@ -55,6 +55,7 @@ class Foresight:
         self._weight = float(tensors["other_weight"][0])
         self._count_others = len(tensors["other_starts"]) - 1
         self._spans = bytes(tensors["spans"]).decode().split("\n")
+        self._span_hashes = [[_hash(term) for term in terms(span)] for span in self._spans]
         ids, starts = tensors["flag_spans"].tolist(), tensors["flag_span_starts"].tolist()
         self._of_flag = [ids[start:stop] for start, stop in itertools.pairwise(starts)]
         self._by_policy: dict[int, set[int]] = {ANY: set(range(len(self._campaigns)))}
@@ -66,7 +67,9 @@ class Foresight:
 
         A policy without known flags, like none, is served by all of them.
         """
-        hashes = [_hash(term) for term in dict.fromkeys(terms(query))]
+        return self._found(list({_hash(term) for term in terms(query)}), policy)
+
+    def _found(self, hashes: Sequence[int], policy: str) -> Foreseen:
         found = _all_of(self._flags, hashes)
         flags = found & self._of(policy)
         return Foreseen(
@@ -76,24 +79,11 @@ class Foresight:
         )
 
     def foresee_text(self, text: str, policy: str = "") -> Foreseen:
-        """Return what a search for a whole normalised text would find on its first page, as `foresee` does of a query.
-
-        Listings come by the sum over common words of ln(1 + N / (1 + n)), n of N listings having the word.
-        """
-        hashes = {_hash(term) for term in terms(text)}
-        total = len(self._campaigns) + self._weight * self._count_others
-        scores: tuple[dict[int, float], dict[int, float]] = ({}, {})
-        for value in hashes:
-            found = (self._flags.get(value, ()), self._others.get(value, ()))
-            rarity = math.log(1.0 + total / (1.0 + len(found[0]) + self._weight * len(found[1])))
-            for score, places in zip(scores, found, strict=True):
-                for place in places:
-                    score[place] = score.get(place, 0.0) + rarity
-        ranked = heapq.nsmallest(PAGE, [(-s, o, p) for o, score in enumerate(scores) for p, s in score.items()])
+        """Return what a search for a whole normalised text would find on its first page, as `foresee` of a query."""
         allowed = self._of(policy)
         campaigns: set[int] = set()
         flags, others = 0, 0.0
-        for _, is_other, place in ranked:
+        for is_other, place in self._most_alike(text):
             left = PAGE - flags - others
             if left <= 0:
                 break
@@ -105,6 +95,20 @@ class Foresight:
             else:
                 others += 1
         return Foreseen(campaigns=frozenset(campaigns), flags=flags, others=round(others))
+
+    def _most_alike(self, text: str) -> list[tuple[int, int]]:
+        """Return the places of at most a page of flags (0) and random listings (1), those most like a text first.
+
+        That is by the sum over common words of ln(1 + N / (1 + n)), n of N listings having the word.
+        """
+        total = len(self._campaigns) + self._weight * self._count_others
+        scores: dict[tuple[int, int], float] = {}
+        for value in {_hash(term) for term in terms(text)}:
+            flags, others = self._flags.get(value, set()), self._others.get(value, set())
+            rarity = math.log(1.0 + total / (1.0 + len(flags) + self._weight * len(others)))
+            for key in itertools.chain(zip(itertools.repeat(0), flags), zip(itertools.repeat(1), others)):
+                scores[key] = scores.get(key, 0.0) + rarity
+        return heapq.nsmallest(PAGE, scores, key=lambda key: (-scores[key], key))
 
     def _of(self, policy: str) -> set[int]:
         return self._by_policy.get(_hash(policy)) or self._by_policy[ANY]
@@ -124,12 +128,12 @@ class Foresight:
                 near[place] = near.get(place, 0.0) + 1.0 / len(flags)
         nearest = heapq.nsmallest(NEAREST, near, key=lambda place: (-near[place], place))
         new = dict.fromkeys(span for place in nearest for span in self._of_flag[place])
-        spans = [span for at in new if not own.issuperset(map(_hash, terms(span := self._spans[at])))]
-        foreseen = [self.foresee(span, policy) for span in spans]
+        spans = [span for span in new if not own.issuperset(self._span_hashes[span])]
+        foreseen = [self._found(self._span_hashes[span], policy) for span in spans]
         first = greedily(foreseen)
         alone = {place: gain for place, each in enumerate(foreseen) if (gain := each.gain(frozenset())) > 0}
         others = sorted(alone.keys() - set(first), key=lambda place: (-alone[place], place))
-        return [spans[place] for place in (*first, *others)][:most]
+        return [self._spans[spans[place]] for place in (*first, *others)[:most]]
 
 
 def tensors_of(
