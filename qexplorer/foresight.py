@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from qexplorer.grams import grams
 from qexplorer.near_duplicates import terms
+from qexplorer.words import is_han
 
 T = TypeVar("T")
 MOST_FLAGS = 5_000
@@ -212,7 +213,8 @@ def _shared_spans(flags: Sequence[str], campaigns: Sequence[int]) -> tuple[list[
     ids: dict[str, int] = {}
     rows: list[list[int]] = []
     for text in flags:
-        own = list(grams(text, SIZES))
+        pairs = (term for term in terms(text) if is_han(term) and len(term) > 1)
+        own = list(dict.fromkeys((*grams(text, SIZES), *pairs)))
         for span in own:
             if span not in shared:
                 found = _all_of(postings, terms(span))

@@ -100,12 +100,13 @@ def test_siblings_are_spans_of_near_flags_that_several_campaigns_have() -> None:
     assert model.siblings("unknown words", 5) == []
 
 
-def test_siblings_of_chinese_are_runs_of_characters() -> None:
-    """Four at a time: pairs alone would find too much."""
+def test_siblings_of_chinese_are_pairs_and_runs_of_four() -> None:
+    """Pairs of characters are what Chinese has for words, and much of it says something only with four."""
     model = Foresight(tensors_of(["新货上头电子烟油", "上头电子烟油到货", "二手自行车"], [0, 1, 2], [], 0))
-    assert "头电子烟" not in model.siblings("上头电子", 9)
-    assert "电子烟油" in model.siblings("上头电子", 9)
-    assert not any("自行" in span for span in model.siblings("上头电子", 9))
+    found = model.siblings("上头电子", 9)
+    assert {"烟油", "电子烟油"} <= set(found)
+    assert {len(span) for span in found} == {2, 4}
+    assert not any("自行" in span for span in found)
 
 
 def test_siblings_are_of_the_same_policy() -> None:
