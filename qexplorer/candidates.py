@@ -92,7 +92,7 @@ def propose(
 
 
 def _place_of_whole(candidates: Sequence[Candidate], normalised: str, triage: Triage | None, policy: str) -> int:
-    """Return the place of the whole text: before the first query that promises less.
+    """Return the place of the whole text: before the first query that promises less, or nothing.
 
     Without a triage it is the first: nothing says that a query finds more, and a text always finds something.
     """
@@ -102,7 +102,8 @@ def _place_of_whole(candidates: Sequence[Candidate], normalised: str, triage: Tr
     covered: frozenset[int] = frozenset()
     for place, candidate in enumerate(candidates):
         [seen] = triage.foresee([candidate.normalised], policy)
-        if seen.gain(covered) < whole:
+        gain = seen.gain(covered)
+        if gain < whole or gain <= 0:
             return place
         covered |= seen.campaigns
     return len(candidates)

@@ -73,6 +73,16 @@ def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path
     assert {"runtz", "lemon"} < set(kinds)
 
 
+def test_the_whole_text_of_what_nothing_known_is_like_comes_first(tmp_path: Path) -> None:
+    """Its queries promise nothing, and what it promises itself is a page of others."""
+    flags = [f"zaza brand{n} jar{n}" for n in range(20)]
+    train_triage(flags, [f"strong garden chair{n} wood{n}" for n in range(90)], tmp_path / "t.safetensors")
+    text = "strong lemon garden tonight"
+    triage = open_triage(tmp_path / "t.safetensors")
+    made = propose(text, text, reply("lemon; garden"), contact_key=b"", triage=triage)
+    assert made.candidates[0].kind is SearchKind.WHOLE_TEXT
+
+
 def test_triage_weights_order_the_queries() -> None:
     """What triage finds promising is searched first, whoever proposed it."""
     triage = WordTriage(frozenset({"zaza"}))
