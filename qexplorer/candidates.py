@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from qexplorer.errors import ReplyError
 from qexplorer.foresight import by_foresight
-from qexplorer.grams import grams
+from qexplorer.grams import grams, rarity
 from qexplorer.guard import refusal
 from qexplorer.llm.engine import Generation, Reply
 from qexplorer.llm.parse import parse_reply
@@ -139,7 +139,7 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
     """
     found = grams(text, range(1 if weigh else 2, SPAN_WORDS + 1))
     texts = list(found)
-    weights = _word_weights([normalise(span) for span in texts], weigh) if weigh else [_rarity(span) for span in texts]
+    weights = _word_weights([normalise(span) for span in texts], weigh) if weigh else [rarity(span) for span in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (-weights[at], at))
     chosen: list[str] = []
     taken: set[int] = set()
@@ -152,11 +152,6 @@ def spans(text: str, weigh: Weigh | None = None, most: int = LEXICAL) -> list[st
         if len(chosen) == most:
             break
     return chosen
-
-
-def _rarity(span: str) -> float:
-    words = span.split()
-    return sum(map(len, words)) / len(words)
 
 
 def _word_weights(normalised: Sequence[str], weigh: Weigh) -> list[float]:

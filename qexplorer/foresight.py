@@ -54,7 +54,7 @@ class Foresight:
         self._others = _postings(tensors["other_terms"], tensors["other_starts"])
         # Each random listing stands for as many as there are of them for one: the sample may be small.
         self._weight = float(tensors["other_weight"][0])
-        self._count_others = len(tensors["other_starts"]) - 1
+        self._total = len(self._campaigns) + self._weight * (len(tensors["other_starts"]) - 1)
         self._spans = bytes(tensors["spans"]).decode().split("\n")
         self._span_hashes = [[_hash(term) for term in terms(span)] for span in self._spans]
         ids, starts = tensors["flag_spans"].tolist(), tensors["flag_span_starts"].tolist()
@@ -102,11 +102,10 @@ class Foresight:
 
         That is by the sum over common words of ln(1 + N / (1 + n)), n of N listings having the word.
         """
-        total = len(self._campaigns) + self._weight * self._count_others
         scores: dict[tuple[int, int], float] = {}
         for value in {_hash(term) for term in terms(text)}:
             flags, others = self._flags.get(value, set()), self._others.get(value, set())
-            rarity = math.log(1.0 + total / (1.0 + len(flags) + self._weight * len(others)))
+            rarity = math.log(1.0 + self._total / (1.0 + len(flags) + self._weight * len(others)))
             for key in itertools.chain(zip(itertools.repeat(0), flags), zip(itertools.repeat(1), others)):
                 scores[key] = scores.get(key, 0.0) + rarity
         return heapq.nsmallest(PAGE, scores, key=lambda key: (-scores[key], key))
@@ -206,20 +205,21 @@ def greedily(foreseen: Sequence[Foreseen]) -> list[int]:
 def _shared_spans(flags: Sequence[str], campaigns: Sequence[int]) -> tuple[list[str], list[list[int]]]:
     """Return the spans whose words at least two campaigns have together, and which of them each flag has."""
     postings: dict[str, set[int]] = {}
-    for place, text in enumerate(flags):
-        for term in terms(text):
+    words = [terms(text) for text in flags]
+    for place, own in enumerate(words):
+        for term in own:
             postings.setdefault(term, set()).add(place)
     shared: dict[str, bool] = {}
     ids: dict[str, int] = {}
     rows: list[list[int]] = []
-    for text in flags:
-        pairs = (term for term in terms(text) if is_han(term) and len(term) > 1)
-        own = list(dict.fromkeys((*grams(text, SIZES), *pairs)))
-        for span in own:
+    for text, own in zip(flags, words, strict=True):
+        pairs = (term for term in own if is_han(term) and len(term) > 1)
+        spans = list(dict.fromkeys((*grams(text, SIZES), *pairs)))
+        for span in spans:
             if span not in shared:
                 found = _all_of(postings, terms(span))
                 shared[span] = len({campaigns[place] for place in found}) > 1 and not _could_be_contact(span)
-        rows.append([ids.setdefault(span, len(ids)) for span in own if shared[span]])
+        rows.append([ids.setdefault(span, len(ids)) for span in spans if shared[span]])
     return list(ids), rows
 
 

@@ -20,7 +20,7 @@ def grams(text: str, sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
     place = 0
     for line in PLACEHOLDER.sub("\n", text).splitlines():
         words = list(tokens(line))
-        telling = [is_telling(word) for word in words]
+        telling = [_tells(word) for word in words]
         for size in sizes:
             for start in range(len(words) - size + 1):
                 last = start + size - 1
@@ -33,6 +33,11 @@ def grams(text: str, sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def is_telling(word: str) -> bool:
-    """Tell whether a word says something of a listing, and is no run of Han, which has no words to tell apart."""
+def rarity(span: str) -> float:
+    """Return the mean length of the words of a span: rare words are long."""
+    words = span.split()
+    return sum(map(len, words)) / len(words)
+
+
+def _tells(word: str) -> bool:
     return word not in BANAL and not is_han(word) and len(word) > 1

@@ -118,6 +118,11 @@ def test_spans_do_not_overlap_and_leave_common_words_at_their_ends_out() -> None
     assert all(span.split()[0] not in {"for", "and", "sale"} for span in found)
 
 
+def test_without_a_triage_long_words_are_preferred_to_long_spans() -> None:
+    """Rare words are long: by the mean word, or every span would have three."""
+    assert spans("red van overwhelming fentanyl")[0] == "overwhelming fentanyl"
+
+
 def test_chinese_spans_are_cut_from_running_text() -> None:
     """Four characters are two words."""
     assert "上头电子" in spans("上头电子烟现货")

@@ -25,8 +25,10 @@ KNOWN = Knowledge(
 
 
 def test_spans_start_and_end_with_telling_words() -> None:
-    """`the` and `a` stand at no end; a run of Han is cut in fours, two apart."""
+    """`the` and `a` stand at no end, none crosses what redaction took; a run of Han is cut in fours, two apart."""
     assert list(grams("the plug and play", (1, 2, 3))) == ["plug", "play", "plug and play"]
+    assert list(grams("plug <phone> gummies", (1, 2))) == ["plug", "gummies"]
+    assert words_then_pairs("zaza 212-555-0147 gummies") == ["gummies", "zaza"]
     assert list(grams("上头电子烟油", (1,))) == ["上头电子", "电子烟油", "烟油"]
 
 
