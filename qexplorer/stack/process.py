@@ -97,7 +97,7 @@ class EngineProcess:
 
     def _failure(self, what: str) -> StackError:
         output = self.output()
-        taken = "Address already in use" in output or "BindHttpException" in output
+        taken = "Address already in use" in output or "BindHttpException" in output or _is_unbound(output)
         tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
         return (PortTakenError if taken else StackError)(
             f"{self.name} {what}. The last lines of its log:\n{tail}\n", remedy=f"Read {self.log}"
@@ -119,6 +119,14 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._guard.pid, signal.SIGKILL)
             self._guard.wait()
+
+
+def _is_unbound(output: str) -> bool:
+    """Say whether OpenSearch closed itself between its two ports: it ends without a word where the second is taken.
+
+    Whoever took that one may have left by the time that somebody looks.
+    """
+    return "Closed all nodes." in output and "TransportService" in output and "HttpServerTransport" not in output
 
 
 def stop_all(processes: Iterable[EngineProcess]) -> None:

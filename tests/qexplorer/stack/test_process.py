@@ -75,6 +75,28 @@ def test_a_taken_port_is_tried_again(tmp_path: Path, start: Start) -> None:
     assert attempts == [0, 1, 2]
 
 
+BOUND = "[o.o.t.TransportService   ] publish_address {127.0.0.1:42051}"
+SERVES = "[o.o.h.AbstractHttpServerTransport] publish_address {127.0.0.1:9211}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        pytest.param([BOUND, "Closed all nodes."], PortTakenError, id="closed before it serves"),
+        pytest.param([BOUND, SERVES, "Closed all nodes."], StackError, id="closed while it serves"),
+        pytest.param(["Closed all nodes."], StackError, id="closed before any port"),
+        pytest.param([BOUND], StackError, id="ended otherwise"),
+    ],
+)
+def test_a_search_node_that_ends_without_a_word_found_its_port_taken(
+    lines: list[str], error: type[StackError], tmp_path: Path, start: Start
+) -> None:
+    """It says nothing of a bind, so what it did not get to tells."""
+    with pytest.raises(StackError) as caught:
+        python(f"[print(line) for line in {lines}]", tmp_path).await_ready(start, lambda: False)
+    assert type(caught.value) is error
+
+
 def test_a_port_that_stays_taken_is_an_error(start: Start) -> None:
     """After the last try the error about the port comes through."""
 
