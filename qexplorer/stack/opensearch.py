@@ -95,7 +95,7 @@ def start_opensearch(
         _write_settings([start.data / name for name in names], security)
         # A name of this start alone, to know our server from another one on the same port.
         cluster = f"qexplorer-{uuid.uuid4().hex[:12]}"
-        first = random.randint(_FIRST_BASE, _LAST_BASE - _APART * (nodes - 1)) if attempt else _FIRST_BASE
+        first = first_port(start.data, attempt=attempt, nodes=nodes)
         start.on_progress(f"starting OpenSearch {version}" + (f", {nodes} nodes" if nodes > 1 else ""))
         made: list[Node] = []
         for number, name in enumerate(names):
@@ -115,6 +115,15 @@ def start_opensearch(
             raise
 
     return retry_when_taken("OpenSearch", start, try_once)
+
+
+def first_port(data: Path, *, attempt: int, nodes: int) -> int:
+    """Return the runner's base port for the first of `nodes` nodes that keep their files in `data`.
+
+    It is the same one at every start, and seldom that of another stack: one that began to look where this one did
+    would take the port of a node of this one that is down for a moment.
+    """
+    return random.Random(f"{data}|{attempt}").randint(_FIRST_BASE, _LAST_BASE - _APART * (nodes - 1))
 
 
 def _security(start: Start, cache: Path, jars: list[Path], access: Access) -> SecurityPlugin:

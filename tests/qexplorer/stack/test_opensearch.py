@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qexplorer.stack import Endpoints, OpenSearchVersion
-from qexplorer.stack.opensearch import _is_ready, get_json
+from qexplorer.stack.opensearch import _is_ready, first_port, get_json
 from qexplorer.stack.process import Start
 
 
@@ -50,6 +50,17 @@ def test_another_nodes_answer_is_not_taken_for_ours(engines: Endpoints, tmp_path
     assert _is_ready(port_of(engines), theirs, start, set())
     assert not _is_ready(port_of(engines), "qexplorer-ours", start, set())
     assert not _is_ready(port_of(engines), theirs, start, set(), nodes=2)
+
+
+def test_stacks_begin_at_ports_of_their_own(tmp_path: Path) -> None:
+    """Folders are spread over the ports, each at the same one every time; a try after a taken port goes elsewhere."""
+    folders = [tmp_path / str(number) for number in range(50)]
+    begins = [first_port(folder, attempt=0, nodes=2) for folder in folders]
+    assert begins == [first_port(folder, attempt=0, nodes=2) for folder in folders]
+    assert len(set(begins)) > 20
+    assert [first_port(folder, attempt=1, nodes=2) for folder in folders] != begins
+    # The runner counts up to 9299, and the second node begins ten further on.
+    assert all(9200 <= begin <= 9280 for begin in begins)
 
 
 def test_a_node_comes_back_to_its_port(opensearch_219: Endpoints) -> None:
