@@ -137,7 +137,9 @@ class Explorer:
 
     def prompts(self, seeds: Sequence[Seed]) -> list[Prompt]:
         """Return one prompt for each seed, personal data removed and the listing fenced."""
-        return [prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text) for seed in seeds]
+        return [
+            prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text, triage=self._triage) for seed in seeds
+        ]
 
     # After the model
 

@@ -51,6 +51,7 @@ class Foresight:
     def __init__(self, tensors: Mapping[str, Any]) -> None:
         self._campaigns = [int(name) for name in tensors["flag_campaigns"]]
         self._flags = _postings(tensors["flag_terms"], tensors["flag_starts"])
+        self._sizes = [stop - start for start, stop in itertools.pairwise(tensors["flag_starts"].tolist())]
         self._others = _postings(tensors["other_terms"], tensors["other_starts"])
         # Each random listing stands for as many as there are of them for one: the sample may be small.
         self._weight = float(tensors["other_weight"][0])
@@ -117,11 +118,14 @@ class Foresight:
         """Return at most `most` spans of a policy's known flags that are nearest to a normalised text, not its own.
 
         They are those that add most campaigns, then those that have most. Near is a high sum over common words of
-        1 / how many flags have it.
+        1 / how many flags have it. Where the text is that of a known flag, its campaign is left out.
         """
         own = {_hash(term) for term in terms(text)}
         near: dict[int, float] = {}
         allowed = self._of(policy)
+        twins = {self._campaigns[place] for place in _all_of(self._flags, list(own)) if self._sizes[place] == len(own)}
+        if twins:
+            allowed = {place for place in allowed if self._campaigns[place] not in twins}
         for value in own:
             flags = self._flags.get(value, set()) & allowed
             for place in flags:

@@ -10,6 +10,7 @@ from qexplorer.policies import Policies, Policy
 from qexplorer.prompts import prompt_of
 from qexplorer.rows import read_rows, to_flag
 from qexplorer.settings import Settings
+from qexplorer.triage import Triage
 from schemas import FlaggedListing, WireError
 
 Given = tuple[FlaggedListing, Policy]
@@ -18,8 +19,9 @@ Given = tuple[FlaggedListing, Policy]
 class Engines:
     """The engines that the policies name, opened when they are first needed, in this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, triage: Triage | None) -> None:
         self._settings = settings
+        self._triage = triage
         self._opened: dict[tuple[str, str], Engine] = {}
 
     def reply(self, batch: Sequence[Given]) -> tuple[list[Reply], list[EngineVersion]]:
@@ -30,7 +32,8 @@ class Engines:
             groups.setdefault(policy, []).append(place)
         for policy, places in groups.items():
             engine = self._engine(policy)
-            prompts = [prompt_of(*batch[place], most_text=self._settings.explore.max_text) for place in places]
+            most = self._settings.explore.max_text
+            prompts = [prompt_of(*batch[place], most_text=most, triage=self._triage) for place in places]
             sampling = Sampling(samples=policy.candidates, temperature=policy.temperature)
             found = engine.generate(prompts, sampling, deadline_s=self._settings.explore.generate_timeout_s)
             for place, reply in zip(places, found, strict=True):

@@ -42,8 +42,8 @@ def extract(
 
     settings = _settings(config, None, model, adapter, triage)
     policies = load_policies(settings.policies).for_engines(settings.engines)
-    engines = Engines(settings)
     opened = open_triage(settings.triage)
+    engines = Engines(settings, opened)
     with lines_to(out) as lines, progress("extracting") as meter:
         for batch in batched(_given(source, field, policies), settings.worker.batch_size):
             started = time.monotonic()
@@ -132,7 +132,8 @@ async def _explore(
     from qexplorer.triage import open_triage
 
     clock, store, run = SystemClock(), MemoryStore(), Run(run_id="explore")
-    engines = Engines(settings)
+    triage = open_triage(settings.triage)
+    engines = Engines(settings, triage)
     bank, discoveries = QueryBank(store, "bank"), Discoveries(store, "discoveries")
     outcomes: Counter[str] = Counter()
     suspect_count = 0
@@ -145,7 +146,7 @@ async def _explore(
             search=settings.search,
             bank=bank,
             discoveries=discoveries,
-            triage=open_triage(settings.triage),
+            triage=triage,
         )
         for batch in batched(flags, settings.worker.batch_size):
             seeds = await explorer.seeds([(flag, policy, None) for flag, policy in batch], run)

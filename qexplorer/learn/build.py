@@ -19,7 +19,7 @@ from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, Repl
 from qexplorer.learn.windows import windows
 from qexplorer.llm.engine import Engine, Sampling
 from qexplorer.llm.parse import parse_reply
-from qexplorer.llm.prompt import PromptTemplate, render
+from qexplorer.llm.prompt import SIBLINGS, PromptTemplate, render
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import Searcher, SearchProblem, SearchRequest
 from qexplorer.triage import Triage
@@ -81,7 +81,7 @@ async def fill(
 
     At most `most` distinct queries are run in all; `tell` hears of what how many more are done, and of how many.
     """
-    rows = add_flags(store, index, flags)
+    rows = add_flags(store, index, flags, judges.triage)
     store.add([IndexRow(index=index, size=await searcher.count(index))])
     if asker is not None:
         await asyncio.to_thread(add_replies, store, rows, asker, lambda done: tell("replies", done, len(rows)))
@@ -90,29 +90,29 @@ async def fill(
     judge(store, index, judges)
 
 
-def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing]) -> list[FlagRow]:
+def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing], triage: Triage) -> list[FlagRow]:
     """Add flags that the store does not have, and return all that it has of the index."""
     known = {row.flag_id: row for row in store.read(FlagRow) if row.index == index}
     new: dict[str, FlagRow] = {}
     for flag in flags:
         listing = flag.listing
-        new.setdefault(
-            flag.flag_id,
-            FlagRow(
-                index=index,
-                flag_id=flag.flag_id,
-                listing_id=listing.id,
-                policy=flag.policy,
-                kind=flag.kind,
-                locale=listing.locale,
-                title=listing.title,
-                description=listing.description,
-                normalised=normalise(listing.text),
-            ),
+        if flag.flag_id in known or flag.flag_id in new:
+            continue
+        normalised = normalise(listing.text)
+        new[flag.flag_id] = FlagRow(
+            index=index,
+            flag_id=flag.flag_id,
+            listing_id=listing.id,
+            policy=flag.policy,
+            kind=flag.kind,
+            locale=listing.locale,
+            title=listing.title,
+            description=listing.description,
+            normalised=normalised,
+            known=tuple(triage.siblings(normalised, SIBLINGS, flag.policy)),
         )
-    fresh = [row for name, row in new.items() if name not in known]
-    store.add(fresh)
-    return [*known.values(), *fresh]
+    store.add(list(new.values()))
+    return [*known.values(), *new.values()]
 
 
 def add_replies(store: Store, flags: Sequence[FlagRow], asker: Asker, on_flags: Progress) -> None:
@@ -129,6 +129,7 @@ def add_replies(store: Store, flags: Sequence[FlagRow], asker: Asker, on_flags: 
                 description=flag.description,
                 kind=flag.kind,
                 locale=flag.locale,
+                known=flag.known,
             )
             for flag in batch
         ]
@@ -160,7 +161,7 @@ def queries_of(reply: ReplyRow) -> tuple[str, ...]:
 
 
 def propose_queries(store: Store, index: str, most: int) -> list[str]:
-    """Return at most `most` distinct queries to run: the models' first, then runs of words of the flags.
+    """Return at most `most` distinct queries: the models' first, known spans, then runs of words of the flags.
 
     Runs that occur in many flags come before those of a single one, which cannot find a sibling but by chance; the
     flags take turns.
@@ -168,6 +169,7 @@ def propose_queries(store: Store, index: str, most: int) -> list[str]:
     replies = [row for row in store.read(ReplyRow) if row.index == index]
     found = dict.fromkeys(query for reply in replies for query in queries_of(reply))
     flags = [row for row in store.read(FlagRow) if row.index == index]
+    found |= dict.fromkeys(span for flag in flags for span in flag.known if not refusal(span, ()))
     runs = [[run for run in windows(f"{flag.title}\n{flag.description}") if not refusal(run, ())] for flag in flags]
     counts: dict[str, int] = {}
     for run in itertools.chain.from_iterable(runs):

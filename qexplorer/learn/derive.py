@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +28,6 @@ from qexplorer.learn.targets import SeedCandidates, Target, targets
 from qexplorer.learn.windows import windows
 from qexplorer.near_duplicates import terms
 
-NEAREST = 12
-OTHERS = 12
 LIKELY = 0.5
 TOO_MANY = 500
 MOST_SHARE = 0.02
@@ -115,34 +112,17 @@ def open_found(store: Store, index: str) -> Found:
 
 
 def sft_targets(found: Found, *, seed: int, alone: bool) -> list[Target]:
-    """Return replies to learn for the flags of an index, from runs of words of each seed and of its siblings.
+    """Return replies to learn for the flags of an index, from runs of words of each seed and its known spans.
 
     SFT `alone` has to teach the order too, by greedy sets; where preferences teach it, draws leave more breadth.
-
-    Siblings are the nearest flags of its kind and language and random ones: what a model must learn is the vocabulary
-    of the platform, and a listing's own words alone teach it to copy.
     """
-    chance = random.Random(seed)
-    runs = {
-        flag.flag_id: [
-            asked
-            for run in windows(f"{flag.title}\n{flag.description}")
-            if (asked := found.asked.get(search_key(found.index, run))) is not None and not asked.refused
-        ]
-        for flag in found.flags
-    }
-    words = {flag.flag_id: frozenset(terms(flag.normalised)) for flag in found.flags}
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for flag in found.flags:
-        kinds.setdefault((flag.kind, flag.locale), []).append(flag.flag_id)
     seeds: list[SeedCandidates] = []
     for flag in found.flags:
-        own = words[flag.flag_id]
-        same = [name for name in kinds[flag.kind, flag.locale] if name != flag.flag_id]
-        near = sorted(same, key=lambda name: -len(own & words[name]) / max(1, len(own | words[name])))[:NEAREST]
-        siblings = [*near, *chance.sample(same, min(OTHERS, len(same)))]
+        own = frozenset(terms(flag.normalised))
+        spans = (*windows(f"{flag.title}\n{flag.description}"), *flag.known)
+        run = (found.asked.get(search_key(found.index, span)) for span in spans)
         candidates = {
-            asked.query: asked for name in (flag.flag_id, *siblings) for asked in runs[name] if _telling(asked)
+            asked.query: asked for asked in run if asked is not None and not asked.refused and _telling(asked)
         }
         seeds.append(
             SeedCandidates(
@@ -259,4 +239,5 @@ def _shared(flag: FlagRow, found: Found) -> dict[str, Any]:
         "locale": flag.locale,
         "title": flag.title,
         "description": flag.description,
+        "known": flag.known,
     }

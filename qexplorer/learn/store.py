@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from qexplorer.errors import ConfigError, StorageError
 
-FORMAT = 1
+FORMAT = 2
 T = TypeVar("T")
 
 
@@ -28,7 +28,7 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagRow:
-    """A known flag of an index."""
+    """A known flag of an index; `known` are the spans of others that stand beside it in a prompt."""
 
     index: str
     flag_id: str
@@ -39,6 +39,7 @@ class FlagRow:
     title: str
     description: str
     normalised: str
+    known: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

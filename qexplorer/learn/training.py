@@ -85,7 +85,12 @@ def load_base(model: str) -> tuple[Any, Any]:
 def prompt_ids(tokenizer: Any, template: PromptTemplate, row: Mapping[str, Any]) -> list[int]:
     """Return the tokens before the reply, exactly as the engine of this process makes them."""
     prompt = render(
-        template, title=row["title"], description=row["description"], kind=row["kind"], locale=row["locale"]
+        template,
+        title=row["title"],
+        description=row["description"],
+        kind=row["kind"],
+        locale=row["locale"],
+        known=row.get("known", ()),
     )
     before, after = frame_ids(tokenizer, prompt)
     return [*before, *listing_ids(tokenizer, prompt), *after]

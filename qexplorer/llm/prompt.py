@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from qexplorer.llm.engine import Prompt
 from qexplorer.redact import redact
 
 _CHARS_PER_TOKEN = 8
+SIBLINGS = 30
 _DANGEROUS = str.maketrans(dict.fromkeys("<>|[]{}`\\", " "))
 # What the general way of `safe_text` does to ASCII text, as one table.
 _ASCII = str.maketrans(
@@ -44,6 +46,7 @@ class PromptTemplate(BaseModel):
     fence_open: str = "<listing>"
     fence_close: str = "</listing>"
     max_listing_tokens: Annotated[int, Field(ge=16, le=4096)] = 160
+    known_spans: Annotated[int, Field(ge=0, le=SIBLINGS)] = 0
 
     @model_validator(mode="after")
     def _fences_hold(self) -> Self:
@@ -56,7 +59,8 @@ class PromptTemplate(BaseModel):
     @cached_property
     def version(self) -> str:
         """Name the template by its id and 12 hex digits of its content's hash."""
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        unused = {"known_spans"} if not self.known_spans else set()
+        digest = hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
         return f"{self.id}@{digest[:12]}"
 
     @cached_property
@@ -90,10 +94,17 @@ def load_template(name: str = "default") -> PromptTemplate:
         ) from error
 
 
-def render(template: PromptTemplate, *, title: str, description: str, kind: str, locale: str) -> Prompt:
-    """Make the prompt of one listing: redacted, in one line, with nothing that could end the fence or the chat turn."""
+def render(
+    template: PromptTemplate, *, title: str, description: str, kind: str, locale: str, known: Sequence[str] = ()
+) -> Prompt:
+    """Make the prompt of one listing: redacted, in one line, with nothing that could end the fence or the chat turn.
+
+    Of `known`, spans of known flags, as many as the template wants stand before it, behind them a bar.
+    """
     limit = template.max_listing_tokens * _CHARS_PER_TOKEN
     listing = safe_text(f"{title[:limit]}\n{description[:limit]}")[:limit]
+    if template.known_spans:
+        listing = f"{'; '.join(safe_text(span) for span in known[: template.known_spans])} | {listing}"
     known_locale = locale if _LOCALE.fullmatch(locale) else "unknown"
     return Prompt(
         instruction=_instruction(template.instruction, kind, known_locale),

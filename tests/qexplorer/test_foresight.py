@@ -100,6 +100,14 @@ def test_siblings_are_spans_of_near_flags_that_several_campaigns_have() -> None:
     assert model.siblings("unknown words", 5) == []
 
 
+def test_siblings_of_a_known_flag_are_not_its_own_campaign() -> None:
+    """A flag that is among the known ones already is told what others say, as one that is new would be."""
+    flags = ["zaza today", "zaza today carts", "zaza gas", "more gas", "other carts"]
+    model = Foresight(tensors_of(flags, [0, 0, 1, 2, 3], [], 0))
+    assert model.siblings("zaza today", 5) == ["gas"]
+    assert set(model.siblings("zaza tomorrow", 5)) == {"gas", "carts"}
+
+
 def test_siblings_of_chinese_are_pairs_and_runs_of_four() -> None:
     """Pairs of characters are what Chinese has for words, and much of it says something only with four."""
     model = Foresight(tensors_of(["新货上头电子烟油", "上头电子烟油到货", "二手自行车"], [0, 1, 2], [], 0))

@@ -15,6 +15,8 @@ from qexplorer.evaluation.methods.base import Cost
 from qexplorer.evaluation.seeds import Seed
 from qexplorer.llm.engine import Engine, Generation, Prompt, Reply, Sampling
 from qexplorer.llm.prompt import load_template, render
+from qexplorer.prompts import known_spans
+from qexplorer.triage import Triage
 
 BATCH = 32
 DEADLINE_S = 3600.0  # nobody waits: what a busy machine needs
@@ -42,6 +44,7 @@ class Replies:
         self._template = load_template(prompt)
         self._sampling = sampling
         self._written: dict[str, Written] = {}
+        self.triage: Triage | None = None
         self._path = folder / f"replies-{_digest(self.version)}.jsonl" if folder else None
         if self._path is not None and self._path.exists():
             self._written = _read(self._path)
@@ -102,7 +105,12 @@ class Replies:
 
     def _prompt(self, seed: Seed) -> Prompt:
         return render(
-            self._template, title=seed.title, description=seed.description, kind=seed.kind, locale=seed.locale
+            self._template,
+            title=seed.title,
+            description=seed.description,
+            kind=seed.kind,
+            locale=seed.locale,
+            known=known_spans(self._template, seed.normalised, self.triage, seed.policy),
         )
 
 

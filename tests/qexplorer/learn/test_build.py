@@ -67,7 +67,7 @@ async def test_each_distinct_query_runs_once(store: Store, searcher: MemorySearc
 
 async def test_a_search_without_an_answer_is_run_again(store: Store, searcher: MemorySearcher) -> None:
     """A failed search is not taken for one that found nothing."""
-    build.add_flags(store, INDEX, FLAGS)
+    build.add_flags(store, INDEX, FLAGS, JUDGES.triage)
     searcher.script = [SearchProblem.UNAVAILABLE]
     await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
     assert [row.query for row in store.read(SearchRow)] == ["lean"]
@@ -84,7 +84,7 @@ async def test_an_index_that_refuses_everything_is_an_error(store: Store, search
 
 def test_the_search_budget_is_kept(store: Store) -> None:
     """The models' queries first, then what several flags have in common."""
-    build.add_flags(store, INDEX, FLAGS)
+    build.add_flags(store, INDEX, FLAGS, JUDGES.triage)
     assert build.propose_queries(store, INDEX, 1) == ["zaza"]
     build.add_replies(store, store.read(FlagRow), asker(), lambda _: None)
     assert build.propose_queries(store, INDEX, 3) == ["zaza", "lean", "drip0"]
@@ -92,7 +92,7 @@ def test_the_search_budget_is_kept(store: Store) -> None:
 
 async def test_the_best_reply_of_their_queries_is_preferred(store: Store) -> None:
     """What other replies ask as well runs once for all of them, and stands behind what only one asks."""
-    build.add_flags(store, INDEX, FLAGS[:1])
+    build.add_flags(store, INDEX, FLAGS[:1], JUDGES.triage)
     finds = {"zaza": ("a", "b", "c"), "lean": ("d", "e"), "drip": ()}
     store.add([IndexRow(index=INDEX, size=10_000)])
     store.add([ListingRow(index=INDEX, listing_id=name, version="1", normalised=f"{name}{name}") for name in "abcde"])
@@ -138,6 +138,21 @@ async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searche
     assert all(row["chosen_value"] > row["rejected_value"] for row in preferred)
     assert card["pairs"]["rows"] == len(preferred) > 0
     assert card["judges"] == {"flag": 8, "words@1": 24}
+
+
+async def test_spans_of_known_flags_are_run_and_taught(store: Store, searcher: MemorySearcher) -> None:
+    """Those that stand beside a flag in its prompt, kept with it, and only where they find something."""
+    searcher.listings[INDEX] += [a_listing(f"c{n}", f"carts zaza{n} gas") for n in range(3)]
+    triage = WordTriage(wanted=frozenset({"zaza", "carts", "vapes"}))
+    await build.fill(store, searcher, INDEX, FLAGS, build.Judges(triage=triage), most=1000)
+    assert {row.known for row in store.read(FlagRow)} == {("carts", "vapes")}
+    assert {"carts", "vapes"} <= {request.normalised for request in searcher.history}
+    write_sets(store, inputs={}, seed=1, share=0.0)
+    rows = list(read_table(store.folder / "sft.parquet"))
+    assert all(list(row["known"]) == ["carts", "vapes"] for row in rows)
+    taught = {query for row in rows for query in row["reply"].split("; ")}
+    assert "carts" in taught
+    assert "vapes" not in taught
 
 
 async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:

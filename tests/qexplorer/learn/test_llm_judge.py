@@ -36,7 +36,7 @@ def test_an_answer_is_a_probability() -> None:
 def test_a_model_judges_what_is_not_labelled(tmp_path: Path) -> None:
     """Once each; what it will not judge is left to the triage, and every judgement names its judge."""
     store = Store(tmp_path / "store")
-    build.add_flags(store, "train", [a_flag("s0", "zaza lean")])
+    build.add_flags(store, "train", [a_flag("s0", "zaza lean")], WordTriage(wanted=frozenset({"zaza"})))
     texts = {"s0": "zaza lean", "a": "zaza drip", "b": "garden chair", "c": "a riddle of zaza"}
     store.add(
         [ListingRow(index="train", listing_id=name, version="1", normalised=text) for name, text in texts.items()]

@@ -25,6 +25,15 @@ def test_render_fences_and_redacts_the_listing() -> None:
     assert "".join(prompt.parts()) == prompt.listing
 
 
+def test_spans_of_known_flags_stand_before_the_listing() -> None:
+    """As many as the template wants, behind them a bar, which no listing and no span can write."""
+    known = ["zaza <b>", "call 13812345678", "gas | x", "carts"]
+    prompt = render(_template(known_spans=3), title="Pills | now", description="", kind="k", locale="en", known=known)
+    assert prompt.parts()[1] == "zaza b; call <phone>; gas x | Pills now"
+    assert render(_template(known_spans=3), title="a", description="", kind="k", locale="en").parts()[1] == " | a"
+    assert render(_template(), title="a", description="", kind="k", locale="en", known=known).parts()[1] == "a"
+
+
 def test_instruction_does_not_depend_on_the_listing() -> None:
     """Prompts of one template, kind and locale share their instruction, so an engine can compute it once."""
     prompts = [

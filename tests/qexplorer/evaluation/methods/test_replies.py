@@ -9,6 +9,7 @@ from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.seeds import Seed
 from qexplorer.llm.engine import EngineVersion, Sampling
 from qexplorer.llm.scripted import ScriptedEngine
+from qexplorer.testing import WordTriage
 
 SEEDS = [Seed(title=f"strong gummies {n}", description="", kind="drugs", locale="en") for n in range(40)]
 TWO = Sampling(samples=1)
@@ -39,6 +40,18 @@ def test_other_samples_are_other_replies(tmp_path: Path) -> None:
     Replies(engine, sampling=Sampling(samples=1, temperature=1.4), folder=tmp_path).write(SEEDS[:1])
     Replies(engine, sampling=TWO, prompt="short", folder=tmp_path).write(SEEDS[:1])
     assert len(engine.history) == 2
+
+
+def test_known_spans_are_of_the_corpus_at_hand() -> None:
+    """A prompt that wants them has those of the triage; replies to other spans are other replies."""
+    engine = ScriptedEngine()
+    replies = Replies(engine, sampling=TWO, prompt="known")
+    replies.write(SEEDS[:1])
+    replies.triage = WordTriage(wanted=frozenset({"gummies", "vapes"}))
+    replies.write(SEEDS[:1])
+    assert [call.prompts[0].parts()[1] for call in engine.history] == [
+        " | strong gummies 0", "vapes | strong gummies 0"
+    ]  # fmt: skip
 
 
 def test_seeds_are_answered_in_batches() -> None:
