@@ -1,13 +1,13 @@
 """Greedy decoding and sampling of many replies to many listings under one instruction.
 
 The instruction's keys and values are computed once and shared by all rows: attention to them is one matrix
-product for the whole batch, and no row has a copy. The rows of one listing share its pass as well. Rows that
-have ended leave the batch.
+product for the whole batch, and no row has a copy. So are a listing's, by the rows of that listing. Rows that have
+ended leave the batch.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qexplorer.llm.engine import GenerationSource, Sampling
@@ -25,10 +25,66 @@ _COMPACT_AT = 0.125
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
-    """Keys and values of the tokens that all rows begin with: for each layer two tensors [kv heads, length, head]."""
+    """Keys and values of the tokens that all rows begin with: for each layer two tensors [kv heads, length, head].
+
+    `listings` are what follows them, where the rows are replies.
+    """
 
     length: int = 0
     layers: tuple[tuple["Tensor", "Tensor"], ...] = ()
+    listings: "Listings | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listings:
+    """Keys and values of the listings, for each layer two tensors [listings, kv heads, length, head].
+
+    `mask`, [listings, 1, 1, length], is added to the scores; row r is the one at `places[r]` of listings · `most` rows.
+    """
+
+    layers: Sequence[tuple["Tensor", "Tensor"]]
+    mask: "Tensor"
+    places: "Tensor"
+    most: int
+
+    @classmethod
+    def of(cls, layers: Sequence[tuple["Tensor", "Tensor"]], mask: "Tensor", of_rows: "Tensor") -> "Listings":
+        """Return them for rows of these listings, the rows of each side by side; a listing without any is left out."""
+        kept, within, counts = of_rows.unique(return_inverse=True, return_counts=True)
+        if len(kept) < len(mask):
+            layers = [(keys[kept], values[kept]) for keys, values in layers]
+            mask = mask[kept]
+        most = int(counts.max())
+        first = counts.cumsum(0) - counts
+        numbers = of_rows.new_tensor(range(len(of_rows))) - first[within]
+        return cls(layers=layers, mask=mask, places=within * most + numbers, most=most)
+
+    def keep(self, rows: "Tensor") -> "Listings":
+        """Return them for some of the rows, in this order."""
+        return self.of(self.layers, self.mask, self.places[rows] // self.most)
+
+    def scores(self, query: "Tensor", layer: int) -> "Tensor":
+        """Return the products of [rows, kv heads, queries, head] with the keys, masked: […, queries, length]."""
+        keys = self.layers[layer][0]
+        return self._apart(self._together(query) @ keys.transpose(2, 3) + self.mask)
+
+    def mixed(self, weights: "Tensor", layer: int) -> "Tensor":
+        """Return the values mixed by weights of the form of `scores`: [rows, kv heads, queries, head]."""
+        return self._apart(self._together(weights) @ self.layers[layer][1])
+
+    def _together(self, of_rows: "Tensor") -> "Tensor":
+        """Put the rows of a listing side by side: [listings, kv heads, most · queries, …]."""
+        _, heads, count, size = of_rows.shape
+        padded = of_rows.new_zeros((len(self.mask) * self.most, heads, count, size))
+        padded[self.places] = of_rows
+        return (
+            padded.view(-1, self.most, heads, count, size).transpose(1, 2).reshape(-1, heads, self.most * count, size)
+        )
+
+    def _apart(self, together: "Tensor") -> "Tensor":
+        listings, heads, many, size = together.shape
+        rows = together.view(listings, heads, self.most, many // self.most, size).transpose(1, 2)
+        return rows.reshape(listings * self.most, heads, many // self.most, size)[self.places]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +135,7 @@ def _attention(
     attention_mask: "Tensor | None",
     **kwargs: Any,
 ) -> tuple["Tensor", None]:
-    """Attend to the shared prefix and to the row's own keys; without a prefix this is plain attention.
+    """Attend to the shared prefix, the listing and the row's own keys; without the first two this is plain attention.
 
     query is [rows, heads, tokens, head]; key and value are [rows, kv heads, own length, head]; the mask is added
     to the scores of the own keys. Returns [rows, tokens, heads, head].
@@ -88,21 +144,31 @@ def _attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     prefix: Prefix | None = kwargs.pop("shared_prefix", None)
-    if prefix is None or prefix.length == 0:
+    if prefix is None or (prefix.length == 0 and prefix.listings is None):
         output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return output
     rows, heads, count, size = query.shape
     kv_heads = key.shape[1]
-    shared_key, shared_value = prefix.layers[module.layer_idx]
     grouped = (query * kwargs["scaling"]).reshape(rows, kv_heads, -1, size)
-    together = grouped.transpose(0, 1).reshape(kv_heads, -1, size)
-    shared = (together @ shared_key.transpose(1, 2)).view(kv_heads, rows, -1, prefix.length).transpose(0, 1)
     own = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         own = own + attention_mask.repeat(1, 1, heads // kv_heads, 1)
-    weights = torch.cat([shared, own], dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    of_shared = weights[..., : prefix.length].transpose(0, 1).reshape(kv_heads, -1, prefix.length) @ shared_value
-    mixed = of_shared.view(kv_heads, rows, -1, size).transpose(0, 1) + weights[..., prefix.length :] @ value
+    scores = [own]
+    if prefix.listings is not None:
+        scores.insert(0, prefix.listings.scores(grouped, module.layer_idx))
+    if prefix.length:
+        together = grouped.transpose(0, 1).reshape(kv_heads, -1, size)
+        shared = together @ prefix.layers[module.layer_idx][0].transpose(1, 2)
+        scores.insert(0, shared.view(kv_heads, rows, -1, prefix.length).transpose(0, 1))
+    weights = torch.cat(scores, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    *of_others, of_own = weights.split([part.shape[-1] for part in scores], dim=-1)
+    mixed = of_own @ value
+    if prefix.listings is not None:
+        mixed = mixed + prefix.listings.mixed(of_others.pop(), module.layer_idx)
+    if prefix.length:
+        of_shared = of_others.pop().transpose(0, 1).reshape(kv_heads, -1, prefix.length)
+        of_shared = of_shared @ prefix.layers[module.layer_idx][1]
+        mixed = mixed + of_shared.view(kv_heads, rows, -1, size).transpose(0, 1)
     return mixed.reshape(rows, heads, count, size).transpose(1, 2), None
 
 
@@ -126,8 +192,13 @@ class RowCache:
         """Return how many tokens each row has."""
         return self.length
 
+    def layers(self) -> list[tuple["Tensor", "Tensor"]]:
+        """Return keys and values of all layers, [rows, kv heads, length, head]."""
+        held = zip(self._keys, self._values, strict=True)
+        return [(keys, values) for keys, values in held if keys is not None and values is not None]
+
     def select(self, rows: "Tensor") -> None:
-        """Keep these rows, in this order; a row may be taken several times."""
+        """Keep these rows, in this order."""
         for store in (self._keys, self._values):
             store[:] = [None if held is None else held.index_select(0, rows) for held in store]
 
@@ -171,7 +242,7 @@ def can_share(model: Any) -> bool:
             decoder = Decoder(model, prefix, Stops(), lambda: None)
             with torch.inference_mode():
                 cache = RowCache(layers=config.num_hidden_layers, room=len(ids))
-                logits.append(decoder.read([ids[length:]], len(ids) - length, 0, cache)[0])
+                logits.append(decoder.read([ids[length:]], len(ids) - length, cache)[0])
     except (TypeError, AttributeError, KeyError, IndexError, RuntimeError):
         return False
     plain, shared = logits
@@ -209,11 +280,13 @@ class Decoder:
 
         with torch.inference_mode():
             width = max(map(len, own_ids))
-            cache = RowCache(layers=self._model.config.num_hidden_layers, room=width + sampling.max_new_tokens)
-            logits, mask, positions = self.read(own_ids, width, sampling.max_new_tokens, cache)
+            layers = self._model.config.num_hidden_layers
+            read = RowCache(layers=layers, room=width)
+            logits, mask, positions = self.read(own_ids, width, read)
             of_prompt = torch.tensor([row.prompt for row in rows], device=logits.device)
-            cache.select(of_prompt)
-            logits, mask, positions = logits[of_prompt], mask[of_prompt], positions[of_prompt]
+            prefix = replace(self._prefix, listings=Listings.of(read.layers(), mask, of_prompt))
+            cache = RowCache(layers=layers, room=sampling.max_new_tokens)
+            logits, positions = logits[of_prompt], positions[of_prompt]
             live = list(rows)
             for step in range(sampling.max_new_tokens):
                 tokens = self._choose(live, logits, sampling, step)
@@ -223,32 +296,34 @@ class Decoder:
                 if len(going) <= len(live) * (1 - _COMPACT_AT):
                     kept = torch.tensor(going, device=logits.device)
                     cache.select(kept)
-                    tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+                    prefix = replace(prefix, listings=prefix.listings.keep(kept) if prefix.listings else None)
+                    tokens, positions = tokens[kept], positions[kept]
                     live = [live[i] for i in going]
                 positions = positions + 1
                 self._check()
-                logits = self._forward(tokens[:, None], mask[..., : cache.length + 1], positions[:, None], cache)
+                seen = logits.new_zeros((len(live), 1, 1, cache.length + 1), dtype=mask.dtype)
+                logits = self._forward(tokens[:, None], seen, positions[:, None], cache, prefix)
 
     def read(
-        self, own_ids: Sequence[Sequence[int]], width: int, room: int, cache: RowCache
+        self, own_ids: Sequence[Sequence[int]], width: int, cache: RowCache
     ) -> tuple["Tensor", "Tensor", "Tensor"]:
-        """Pass the padded prompts; return the next logits, the mask for steps to come and the last positions."""
+        """Pass the padded prompts; return the next logits, the mask over the prompts and the last positions."""
         import torch
 
         device, dtype = self._model.device, self._model.dtype
         pads = torch.tensor([width - len(ids) for ids in own_ids], device=device)
         ids = torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in own_ids], device=device)
-        columns = torch.arange(width + room, device=device)
+        columns = torch.arange(width, device=device)
         hidden = torch.finfo(dtype).min
-        mask = torch.zeros(len(own_ids), 1, 1, width + room, dtype=dtype, device=device)
+        mask = torch.zeros(len(own_ids), 1, 1, width, dtype=dtype, device=device)
         mask.masked_fill_((columns[None] < pads[:, None])[:, None, None], hidden)
         later = torch.full((width, width), hidden, dtype=dtype, device=device).triu(1)
-        causal = torch.minimum(mask[..., :width].expand(-1, 1, width, -1), later)
-        positions = self._prefix.length + (columns[None, :width] - pads[:, None]).clamp(min=0)
+        causal = torch.minimum(mask.expand(-1, 1, width, -1), later)
+        positions = self._prefix.length + (columns[None] - pads[:, None]).clamp(min=0)
         self._check()
-        return self._forward(ids, causal, positions, cache), mask, positions[:, -1]
+        return self._forward(ids, causal, positions, cache, self._prefix), mask, positions[:, -1]
 
-    def _forward(self, ids: "Tensor", mask: "Tensor", positions: "Tensor", cache: RowCache) -> "Tensor":
+    def _forward(self, ids: "Tensor", mask: "Tensor", positions: "Tensor", cache: RowCache, prefix: Prefix) -> "Tensor":
         """Return the logits after the last token of each row, [rows, vocabulary] in float32."""
         output = self._model(
             input_ids=ids,
@@ -257,7 +332,7 @@ class Decoder:
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-            shared_prefix=self._prefix,
+            shared_prefix=prefix,
         )
         cache.length += ids.shape[1]
         return output.logits[:, -1].float()
