@@ -13,7 +13,6 @@ from qexplorer.grams import grams, rarity
 from qexplorer.guard import refusal
 from qexplorer.llm.engine import Generation, Reply
 from qexplorer.llm.parse import parse_reply
-from qexplorer.llm.prompt import SIBLINGS
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
 from qexplorer.redact import Contact, contact_hash, contacts, redact
@@ -22,6 +21,7 @@ from qexplorer.triage import Triage
 from schemas import Query, QuerySource
 
 LEXICAL = 6
+SIBLINGS = 30
 SPAN_WORDS = 3
 MOST_CONTACTS = 3
 WHOLE_TEXT_LEAST = 4

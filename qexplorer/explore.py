@@ -135,11 +135,9 @@ class Explorer:
             return FlagOutcome.TOO_DEEP, f"found through {depth} others"
         return None, ""
 
-    def prompts(self, seeds: Sequence[Seed]) -> list[Prompt]:
-        """Return one prompt for each seed, personal data removed and the listing fenced."""
-        return [
-            prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text, triage=self._triage) for seed in seeds
-        ]
+    def prompt(self, seed: Seed) -> Prompt:
+        """Return the prompt of a seed, personal data removed and the listing fenced."""
+        return prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text, triage=self._triage)
 
     # After the model
 

@@ -16,7 +16,7 @@ import structlog
 from qexplorer.answer import Answer, Run
 from qexplorer.clock import Clock
 from qexplorer.errors import BadInputError, ModelUnavailableError, QExplorerError
-from qexplorer.llm.engine import EngineVersion, Reply, Sampling
+from qexplorer.llm.engine import EngineVersion, Prompt, Reply, Sampling
 from qexplorer.metrics import Metrics
 from qexplorer.policies import Policies, Policy
 from qexplorer.settings import Settings
@@ -134,17 +134,28 @@ class Handler:
         """Ask each engine for its flags' queries; the works keep the order of the messages."""
         works: list[Work | None] = list(prepared.works)
         seeds = [work.seed for work in prepared.works]
-        groups: dict[Policy, list[int]] = {}
-        for place, seed in enumerate(seeds):
-            if seed.closed is None:
-                groups.setdefault(seed.policy, []).append(place)
-        if not groups:
+        asked = [place for place, seed in enumerate(seeds) if seed.closed is None]
+        if not asked:
             return prepared
         with self._metrics.timed("generate"):
+            made = await in_turns(
+                lambda place: _prompted(prepared.release, prepared.works[place]),
+                asked,
+                lambda place: len(seeds[place].flag.listing.text),
+            )
+            prompts: dict[int, Prompt] = {}
+            groups: dict[Policy, list[int]] = {}
+            for place, prompt in zip(asked, made, strict=True):
+                if isinstance(prompt, Prompt):
+                    prompts[place] = prompt
+                    groups.setdefault(seeds[place].policy, []).append(place)
+                else:
+                    works[place] = None
+                    prepared.set_aside.append(prompt)
             for policy, places in groups.items():
                 job = Job(
                     engine=prepared.release.engine(policy),
-                    prompts=tuple(prepared.release.explorer.prompts([seeds[place] for place in places])),
+                    prompts=tuple(prompts[place] for place in places),
                     sampling=Sampling(
                         greedy=True,
                         samples=policy.candidates,
@@ -331,6 +342,13 @@ class Handler:
         metrics.unparseable.inc(sum(result.unparseable for result in results))
         for (source, fate), count in Counter((a.query.source.value, a.fate.value) for a in audits).items():
             metrics.candidates.labels(source, fate).inc(count)
+
+
+def _prompted(release: Release, work: Work) -> Prompt | SetAside:
+    try:
+        return release.explorer.prompt(work.seed)
+    except Exception as error:  # noqa: BLE001 - the edge of the batch: one flag's bug must not stop the others
+        return _broken(work, error)
 
 
 def _proposed(release: Release, work: Work) -> Work | SetAside:

@@ -19,7 +19,7 @@ from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, Repl
 from qexplorer.learn.windows import windows
 from qexplorer.llm.engine import Engine, Sampling
 from qexplorer.llm.parse import parse_reply
-from qexplorer.llm.prompt import SIBLINGS, PromptTemplate, render
+from qexplorer.llm.prompt import MOST_KNOWN, PromptTemplate, render
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import Searcher, SearchProblem, SearchRequest
 from qexplorer.triage import Triage
@@ -109,7 +109,7 @@ def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing], triage:
             title=listing.title,
             description=listing.description,
             normalised=normalised,
-            known=tuple(triage.siblings(normalised, SIBLINGS, flag.policy)),
+            known=tuple(triage.siblings(normalised, MOST_KNOWN, flag.policy)),
         )
     store.add(list(new.values()))
     return [*known.values(), *new.values()]

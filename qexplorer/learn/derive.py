@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from qexplorer.learn.targets import SeedCandidates, Target, targets
 from qexplorer.learn.windows import windows
 from qexplorer.near_duplicates import terms
 
+OTHERS = 12
 LIKELY = 0.5
 TOO_MANY = 500
 MOST_SHARE = 0.02
@@ -112,23 +114,31 @@ def open_found(store: Store, index: str) -> Found:
 
 
 def sft_targets(found: Found, *, seed: int, alone: bool) -> list[Target]:
-    """Return replies to learn for the flags of an index, from runs of words of each seed and its known spans.
+    """Return replies to learn for the flags of an index: runs of words of each seed and of others, and known spans.
 
     SFT `alone` has to teach the order too, by greedy sets; where preferences teach it, draws leave more breadth.
+
+    The spans stand in the prompt: to choose among them and the seed's own words is a skill that words which nobody has
+    trained on need as well. Runs of random flags of its kind and language teach the vocabulary of the platform.
     """
+    chance = random.Random(seed)
+    runs = {flag.flag_id: windows(f"{flag.title}\n{flag.description}") for flag in found.flags}
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for flag in found.flags:
+        kinds.setdefault((flag.kind, flag.locale), []).append(flag.flag_id)
     seeds: list[SeedCandidates] = []
     for flag in found.flags:
-        own = frozenset(terms(flag.normalised))
-        spans = (*windows(f"{flag.title}\n{flag.description}"), *flag.known)
-        run = (found.asked.get(search_key(found.index, span)) for span in spans)
-        candidates = {
-            asked.query: asked for asked in run if asked is not None and not asked.refused and _telling(asked)
-        }
+        same = [name for name in kinds[flag.kind, flag.locale] if name != flag.flag_id]
+        others = chance.sample(same, min(OTHERS, len(same)))
+        spans = itertools.chain(runs[flag.flag_id], flag.known, *(runs[name] for name in others))
+        asked = (found.asked.get(search_key(found.index, span)) for span in spans)
+        candidates = {each.query: each for each in asked if each is not None and not each.refused and _telling(each)}
         seeds.append(
             SeedCandidates(
                 flag_id=flag.flag_id,
                 own=found.campaigns[flag.flag_id],
-                words=own,
+                words=frozenset(terms(flag.normalised)),
+                known=frozenset(flag.known),
                 candidates=tuple(candidates.values()),
             )
         )

@@ -12,12 +12,20 @@ PASSES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedCandidates:
-    """A seed with the queries that could be its reply; `own` is its campaign, `words` are those of its text."""
+    """A seed with the queries that could be its reply.
+
+    `own` is its campaign, `words` are those of its text, `known` the queries that stand in its prompt.
+    """
 
     flag_id: str
     own: str
     words: frozenset[str]
+    known: frozenset[str] = frozenset()
     candidates: tuple[Asked, ...]
+
+    def shows(self, query: str) -> bool:
+        """Whether the model sees the query, or a word of it."""
+        return query in self.known or shares_word(query, self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,7 @@ def _greedy(seeds: Sequence[SeedCandidates], chance: random.Random) -> tuple[dic
         for entry in chance.sample(list(seeds), len(seeds)):
             for name in found.pop(entry.flag_id, set()):
                 reached[name] -= 1
-            liked = {asked.query for asked in entry.candidates if shares_word(asked.query, entry.words)}
+            liked = {asked.query for asked in entry.candidates if entry.shows(asked.query)}
             best = best_set(entry.candidates, entry.own, reached, liked=liked)
             chosen[entry.flag_id] = best
             found[entry.flag_id] = {name for asked in best for name in asked.found}
@@ -72,11 +80,9 @@ def _greedy(seeds: Sequence[SeedCandidates], chance: random.Random) -> tuple[dic
 def _draw(
     entry: SeedCandidates, good: Sequence[Asked], reached: Mapping[str, float], chance: random.Random, most: int = 6
 ) -> list[Asked]:
-    """Draw queries without a word in common, the novel ones and those that share a word with the seed more often."""
+    """Draw queries without a word in common, the novel ones and those that the prompt shows more often."""
     left = list(good)
-    weights = [
-        _novelty(asked, entry.own, reached) * (2.0 if shares_word(asked.query, entry.words) else 1.0) for asked in left
-    ]
+    weights = [_novelty(asked, entry.own, reached) * (2.0 if entry.shows(asked.query) else 1.0) for asked in left]
     drawn: list[Asked] = []
     used: set[str] = set()
     while left and len(drawn) < most:

@@ -17,7 +17,7 @@ from qexplorer.llm.engine import Prompt
 from qexplorer.redact import redact
 
 _CHARS_PER_TOKEN = 8
-SIBLINGS = 30
+MOST_KNOWN = 12
 _DANGEROUS = str.maketrans(dict.fromkeys("<>|[]{}`\\", " "))
 # What the general way of `safe_text` does to ASCII text, as one table.
 _ASCII = str.maketrans(
@@ -46,7 +46,7 @@ class PromptTemplate(BaseModel):
     fence_open: str = "<listing>"
     fence_close: str = "</listing>"
     max_listing_tokens: Annotated[int, Field(ge=16, le=4096)] = 160
-    known_spans: Annotated[int, Field(ge=0, le=SIBLINGS)] = 0
+    known_spans: Annotated[int, Field(ge=0, le=MOST_KNOWN)] = 0
 
     @model_validator(mode="after")
     def _fences_hold(self) -> Self:

@@ -270,8 +270,9 @@ async def test_a_flag_that_meets_a_bug_is_set_aside_alone() -> None:
     assert set(bench.results) == {"flag-a1", "flag-c1"}
 
 
-async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone() -> None:
-    """An unexpected error while candidates are made costs that flag alone, and asks no other twice."""
+@pytest.mark.parametrize("prompt", ["short", "known"])
+async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone(prompt: str) -> None:
+    """An unexpected error while a prompt or candidates are made costs that flag alone, and asks no other twice."""
 
     class Buggy(WordTriage):
         def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
@@ -281,6 +282,8 @@ async def test_a_flag_whose_text_breaks_the_proposing_is_set_aside_alone() -> No
 
     bench = Bench()
     bench.release.explorer._triage = Buggy(frozenset({"gummies"}))
+    policy = Policy(id="drugs", kinds=("drugs",), prompt=prompt)
+    bench.handler.use(replace(bench.release, policies=Policies(policies=(policy,))))
     await bench.run(sent("a1"), sent("bad", "zaza lean bottle"), sent("c1"))
     assert [(letter.reason, letter.position.offset) for letter in bench.letters] == [(DeadLetterReason.UNEXPECTED, 1)]
     assert set(bench.results) == {"flag-a1", "flag-c1"}
