@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from qexplorer.grams import grams
@@ -24,6 +25,7 @@ MOST_OTHERS = 5_000
 PAGE = 60
 LOAD = 0.03
 NEAREST = 12
+KEPT = 512
 SIZES = (1, 2)
 ANY = -1
 # Phones, codes and account numbers that no redaction knew.
@@ -60,6 +62,8 @@ class Foresight:
         self._span_hashes = [[_hash(term) for term in terms(span)] for span in self._spans]
         ids, starts = tensors["flag_spans"].tolist(), tensors["flag_span_starts"].tolist()
         self._of_flag = [ids[start:stop] for start, stop in itertools.pairwise(starts)]
+        # The prompt of a flag and its candidates need the same, a batch apart.
+        self._near = lru_cache(maxsize=KEPT)(self._siblings)
         self._by_policy: dict[int, set[int]] = {ANY: set(range(len(self._campaigns)))}
         for place, policy in enumerate(tensors["flag_policies"].tolist()):
             self._by_policy.setdefault(policy, set()).add(place)
@@ -120,6 +124,9 @@ class Foresight:
         They are those that add most campaigns, then those that have most. Near is a high sum over common words of
         1 / how many flags have it. Where the text is that of a known flag, its campaign is left out.
         """
+        return self._near(text, policy)[:most]
+
+    def _siblings(self, text: str, policy: str) -> list[str]:
         own = {_hash(term) for term in terms(text)}
         near: dict[int, float] = {}
         allowed = self._of(policy)
@@ -137,7 +144,7 @@ class Foresight:
         first = greedily(foreseen)
         alone = {place: gain for place, each in enumerate(foreseen) if (gain := each.gain(frozenset())) > 0}
         others = sorted(alone.keys() - set(first), key=lambda place: (-alone[place], place))
-        return [self._spans[spans[place]] for place in (*first, *others)[:most]]
+        return [self._spans[spans[place]] for place in (*first, *others)]
 
 
 def tensors_of(

@@ -95,6 +95,20 @@ async def test_a_suspect_says_why_it_is_shown() -> None:
     assert answer.result.outcome is FlagOutcome.SUSPECTS
 
 
+async def test_a_prompt_holds_what_known_flags_share() -> None:
+    """Where its template wants that, and of the triage at hand; without one nothing stands there."""
+    triage = WordTriage(wanted=frozenset({"gummies", "vapes", "carts"}))
+    for knows, template, line in (
+        (triage, "known", "carts; vapes | plug and play gummies"),
+        (triage, "short", "plug and play gummies"),
+        (None, "known", "| plug and play gummies"),
+    ):
+        world = World(triage=knows)
+        policy = replace_policy(prompt=template)
+        (seed,) = await world.explorer.seeds([(a_flag(), policy, None)], Run(run_id="r"))
+        assert world.explorer.prompt(seed).parts()[1].strip() == line
+
+
 async def test_the_seed_itself_is_never_a_suspect() -> None:
     """The flagged listing is in the index too, and is left out."""
     world = World(a_listing("a1", "plug and play gummies"), a_listing("b2", "gummies plug today"))
