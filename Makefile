@@ -47,7 +47,7 @@ train-demo: install
 	$(BIN)/qexplorer train all $(TRAINING)/marketplace --out $(TRAINING)/run
 	$(BIN)/qexplorer marketplace --half judge --count 10000 --prohibited 0.05 --seed 6 --out $(TRAINING)/judge.jsonl
 	$(BIN)/qexplorer evaluate $(TRAINING)/judge.jsonl --out $(TRAINING)/results --seeds-by campaign --group-size 10 --searches 3 --searches 6 \
-		--extractor sft=packaged,$(TRAINING)/run/sft,short --extractor dpo=packaged,$(TRAINING)/run/dpo/round-1,short
+		--extractor sft=packaged,$(TRAINING)/run/sft,known --extractor dpo=packaged,$(TRAINING)/run/dpo/round-1,known
 	$(BIN)/qexplorer compare dpo sft --results $(TRAINING)/results
 
 bench: install

@@ -57,7 +57,7 @@ def build(
     searches: Annotated[int, typer.Option(min=1, help="At most so many distinct queries are run.")] = 30_000,
     model: Annotated[str | None, typer.Option(help="Model that writes replies; none without it.")] = None,
     adapter: Annotated[str, typer.Option(help="Adapter of that model.")] = "",
-    prompt: Annotated[str, typer.Option(help="Prompt template of that model.")] = "short",
+    prompt: Annotated[str, typer.Option(help="Prompt template of that model.")] = "known",
     samples: Annotated[int, typer.Option(min=1, help="Replies drawn of each flag.")] = 8,
     temperature: Annotated[float, typer.Option(help="Temperature of the draws.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of draws and targets.")] = 0,

@@ -60,7 +60,7 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the version: small letters, digits, dots, dashes.")],
     model: Annotated[str, typer.Option(help="A path, a hub id, or `packaged`.")] = "packaged",
     adapter: Annotated[Path | None, typer.Option(help="Folder of its LoRA adapter; copied.")] = None,
-    prompt: Annotated[str, typer.Option(help="Prompt template that it is used with.")] = "short",
+    prompt: Annotated[str, typer.Option(help="Prompt template that it is used with.")] = "known",
     triage: Annotated[Path | None, typer.Option(help="Its triage; copied.")] = None,
     results: Annotated[Path | None, typer.Option(help="Results folder of its evaluation; copied.")] = None,
     method: Annotated[str, typer.Option(help="What it is called in there.")] = "",

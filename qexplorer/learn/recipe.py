@@ -25,7 +25,6 @@ from qexplorer.triage import open_triage, train_triage
 from schemas import FlaggedListing, Listing, WireError
 
 MOST_UNLABELLED = 10_000
-BREADTH_EPOCHS = 2.0
 DPO_RATE = 3e-5
 DPO_BATCH = 4
 DPO_EPOCHS = 1.0
@@ -105,9 +104,7 @@ def train_adapter(
     sft = out / "sft"
     if not (sft / RECORD).exists():
         write_sets(store, inputs={"seed": settings.seed}, seed=settings.seed, share=KEPT_BACK if rounds else 0.0)
-        # Before rounds a flag has three replies to learn instead of two.
-        breadth = replace(settings, epochs=BREADTH_EPOCHS) if rounds else settings
-        train_sft(store.folder / "sft.parquet", sft, breadth, on_step("sft"))
+        train_sft(store.folder / "sft.parquet", sft, settings, on_step("sft"))
     if not rounds:
         return sft
     further = replace(settings, rank=0, learning_rate=DPO_RATE, batch_size=DPO_BATCH, epochs=DPO_EPOCHS)

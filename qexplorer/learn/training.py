@@ -34,11 +34,11 @@ class TrainingSettings:
     """
 
     model: str = "packaged"
-    prompt: str = "short"
+    prompt: str = "known"
     rank: int = 16
     learning_rate: float = 5e-4
     batch_size: int = 8
-    epochs: float = 3.0
+    epochs: float = 2.0
     seed: int = 0
     save_steps: int = 50
 

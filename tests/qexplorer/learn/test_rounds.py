@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def write_replies(store: Store, model: Path, adapter: Path) -> None:
     """Put into the store what a better model than the tiny one would have written under this adapter's name."""
     engine = open_engine(EngineSettings(model=str(model), adapter=str(adapter)))
     sampling = Sampling(samples=HOW.samples, temperature=HOW.temperature, seed=1)
-    name = build.Asker(engine=engine, template=load_template("short"), sampling=sampling).name
+    name = build.Asker(engine=engine, template=load_template("known"), sampling=sampling).name
     store.add(
         [
             ReplyRow(index="train", flag_id=flag.flag_id, asker=name, source="sample", text=text, finished=True)
@@ -125,7 +124,7 @@ async def fill(store: Store) -> None:
 
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_flags_are_kept_back_for_rounds_alone(store: Store, model: Path, tmp_path: Path, rounds: int) -> None:
-    """SFT learns from all of them where no round comes behind it, and otherwise in two passes for breadth.
+    """SFT learns from all of them where no round comes behind it.
 
     The tiny model's replies are too poor for a round.
     """
@@ -139,5 +138,4 @@ def test_flags_are_kept_back_for_rounds_alone(store: Store, model: Path, tmp_pat
     learnt = {row["flag_id"] for row in read_table(store.folder / "sft.parquet")}
     assert kept_back_share(store) == (KEPT_BACK if rounds else 0.0)
     assert learnt == {flag.flag_id for flag in flags} - (kept_back(flags, KEPT_BACK) if rounds else set())
-    trained = json.loads((tmp_path / "out" / "sft" / RECORD).read_text())
-    assert trained["settings"]["epochs"] == (2.0 if rounds else settings.epochs)
+    assert (tmp_path / "out" / "sft" / RECORD).exists()

@@ -65,7 +65,7 @@ def logprob(model: Path, adapter: Path | None, reply: str) -> float:
     if adapter is not None:
         base = PeftModel.from_pretrained(base, str(adapter))
     row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
-    before, said = prompt_ids(tokenizer, load_template("short"), row), said_ids(tokenizer, reply)
+    before, said = prompt_ids(tokenizer, load_template("known"), row), said_ids(tokenizer, reply)
     with torch.inference_mode():
         logits = base(torch.tensor([[*before, *said]])).logits[0, len(before) - 1 : -1].log_softmax(-1)
     return float(logits.gather(1, torch.tensor(said)[:, None]).sum())
@@ -98,12 +98,12 @@ def test_the_engine_answers_with_the_adapter(model: Path, adapter: Path) -> None
     from qexplorer.learn.training import load_base, prompt_ids
 
     engine = open_engine(EngineSettings(model=str(model), adapter=str(adapter)))
-    prompt = render(load_template("short"), title="other", description="", kind="drugs", locale="en")
+    prompt = render(load_template("known"), title="other", description="", kind="drugs", locale="en")
     (reply,) = engine.generate([prompt], Sampling(), deadline_s=60)
     assert engine.version.adapter.startswith("adapter@")
     _, tokenizer = load_base(str(model))
     row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
-    assert reply.prompt_tokens == len(prompt_ids(tokenizer, load_template("short"), row))
+    assert reply.prompt_tokens == len(prompt_ids(tokenizer, load_template("known"), row))
     assert reply.generations[0].text.startswith("z")
 
 

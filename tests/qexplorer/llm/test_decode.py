@@ -78,9 +78,10 @@ def test_rows_do_not_depend_on_their_batch(model: Any) -> None:
     assert together == alone
 
 
-def test_rows_that_end_leave_the_others_alone(model: Any) -> None:
-    """When some rows end early, the rest goes on as if they were still there."""
-    sampling = Sampling(samples=3, max_new_tokens=12)
+@pytest.mark.parametrize("samples", [3, 0])
+def test_rows_that_end_leave_the_others_alone(model: Any, samples: int) -> None:
+    """When some rows end early, or all of a listing, the rest goes on as if they were still there."""
+    sampling = Sampling(samples=samples, max_new_tokens=12)
     free = _decode(model, _OWN, sampling)
     ends = frozenset(row.tokens[i] for i, row in zip((1, 3, 5), free, strict=False))
     for row, full in zip(_decode(model, _OWN, sampling, stops=Stops(ends=ends)), free, strict=True):
