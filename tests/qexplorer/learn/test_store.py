@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qexplorer.errors import ConfigError
-from qexplorer.learn.store import IndexRow, ReplyRow, SearchRow, Store, write_whole
+from qexplorer.learn.store import FORMAT, IndexRow, ReplyRow, SearchRow, Store, write_whole
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 def test_another_versions_store_is_refused(tmp_path: Path) -> None:
     """Its rows may mean something else."""
     write_whole(tmp_path / "s" / "store.json", b'{"format": 99}')
-    with pytest.raises(ConfigError, match="format 99; this version reads 1"):
+    with pytest.raises(ConfigError, match=f"format 99; this version reads {FORMAT}"):
         Store(tmp_path / "s")
 
 

@@ -1,5 +1,6 @@
 """Replies to learn are drawn so that seeds do not all say the same."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from qexplorer.learn.reward import Asked
@@ -68,3 +69,16 @@ def test_a_seed_without_a_gain_is_left_out() -> None:
 def test_the_same_seed_draws_the_same() -> None:
     """A data set can be made again."""
     assert made(seed=3) == made(seed=3)
+
+
+def test_what_the_prompt_shows_is_taught_more_often() -> None:
+    """A known span or a word of the seed counts twice: it is in the greedy set and in more draws than its equals."""
+    queries = [f"q{number}" for number in range(12)]
+    equals = tuple(Asked(query=query, found={f"{query}-{n}": 1.0 for n in range(3)}) for query in queries)
+    entry = SeedCandidates(
+        flag_id="f", own="o", words=frozenset({"q10"}), known=frozenset({"q11"}), candidates=equals
+    )  # fmt: skip
+    best, *drawn = targets([entry], seed=1, greedy=True, draws=300)
+    assert {"q10", "q11"} <= set(best.queries)
+    counts = Counter(query for target in drawn for query in target.queries)
+    assert min(counts["q10"], counts["q11"]) > 1.2 * max(counts[query] for query in queries[:10])

@@ -15,6 +15,7 @@ from qexplorer.learn.sft import train_sft
 from qexplorer.learn.store import write_table
 from qexplorer.learn.training import TrainingSettings
 from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine, render
+from qexplorer.llm.ids import frame_ids, listing_ids
 from qexplorer.llm.tiny import save_tiny_model
 from qexplorer.stack.ports import free_ports
 
@@ -34,7 +35,14 @@ def flags(**columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def settings(model: Path, **changes: Any) -> TrainingSettings:
-    usual: dict[str, Any] = {"rank": 4, "learning_rate": 0.02, "batch_size": 4, "epochs": 4.0, "save_steps": 2}
+    usual: dict[str, Any] = {
+        "prompt": "short",
+        "rank": 4,
+        "learning_rate": 0.02,
+        "batch_size": 4,
+        "epochs": 4.0,
+        "save_steps": 2,
+    }
     return TrainingSettings(model=str(model), **usual | changes)
 
 
@@ -65,7 +73,7 @@ def logprob(model: Path, adapter: Path | None, reply: str) -> float:
     if adapter is not None:
         base = PeftModel.from_pretrained(base, str(adapter))
     row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
-    before, said = prompt_ids(tokenizer, load_template("known"), row), said_ids(tokenizer, reply)
+    before, said = prompt_ids(tokenizer, load_template("short"), row), said_ids(tokenizer, reply)
     with torch.inference_mode():
         logits = base(torch.tensor([[*before, *said]])).logits[0, len(before) - 1 : -1].log_softmax(-1)
     return float(logits.gather(1, torch.tensor(said)[:, None]).sum())
@@ -98,13 +106,26 @@ def test_the_engine_answers_with_the_adapter(model: Path, adapter: Path) -> None
     from qexplorer.learn.training import load_base, prompt_ids
 
     engine = open_engine(EngineSettings(model=str(model), adapter=str(adapter)))
-    prompt = render(load_template("known"), title="other", description="", kind="drugs", locale="en")
+    prompt = render(load_template("short"), title="other", description="", kind="drugs", locale="en")
     (reply,) = engine.generate([prompt], Sampling(), deadline_s=60)
     assert engine.version.adapter.startswith("adapter@")
     _, tokenizer = load_base(str(model))
     row = {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
-    assert reply.prompt_tokens == len(prompt_ids(tokenizer, load_template("known"), row))
+    assert reply.prompt_tokens == len(prompt_ids(tokenizer, load_template("short"), row))
     assert reply.generations[0].text.startswith("z")
+
+
+def test_known_spans_are_trained_on_as_they_are_asked(model: Path) -> None:
+    """A row's prompt has the tokens that the engine makes of the same spans, and not those of other spans."""
+    from qexplorer.learn.training import load_base, prompt_ids
+
+    _, tokenizer = load_base(str(model))
+    template, row = load_template("known"), {"title": "other", "description": "", "kind": "drugs", "locale": "en"}
+    prompt = render(template, **row, known=["zaza", "lean"])
+    before, after = frame_ids(tokenizer, prompt)
+    asked = [*before, *listing_ids(tokenizer, prompt), *after]
+    assert prompt_ids(tokenizer, template, {**row, "known": ["zaza", "lean"]}) == asked
+    assert prompt_ids(tokenizer, template, row) != asked
 
 
 def test_dpo_prefers_the_chosen(model: Path, adapter: Path, tmp_path: Path) -> None:
