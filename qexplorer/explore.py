@@ -137,7 +137,9 @@ class Explorer:
 
     def prompt(self, seed: Seed) -> Prompt:
         """Return the prompt of a seed, personal data removed and the listing fenced."""
-        return prompt_of(seed.flag, seed.policy, most_text=self._settings.max_text, triage=self._triage)
+        return prompt_of(
+            seed.flag, seed.policy, seed.normalised, most_text=self._settings.max_text, triage=self._triage
+        )
 
     # After the model
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qexplorer.llm.engine import Engine, EngineVersion, Reply, Sampling
 from qexplorer.llm.opening import open_engine
+from qexplorer.normalise import normalise
 from qexplorer.policies import Policies, Policy
 from qexplorer.prompts import prompt_of
 from qexplorer.rows import read_rows, to_flag
@@ -33,7 +34,10 @@ class Engines:
         for policy, places in groups.items():
             engine = self._engine(policy)
             most = self._settings.explore.max_text
-            prompts = [prompt_of(*batch[place], most_text=most, triage=self._triage) for place in places]
+            prompts = [
+                prompt_of(flag, policy, normalise(flag.listing.text[:most]), most_text=most, triage=self._triage)
+                for flag, _ in (batch[place] for place in places)
+            ]
             sampling = Sampling(samples=policy.candidates, temperature=policy.temperature)
             found = engine.generate(prompts, sampling, deadline_s=self._settings.explore.generate_timeout_s)
             for place, reply in zip(places, found, strict=True):

@@ -34,7 +34,7 @@ def flags(count: int) -> list[FlaggedListing]:
 
 def prompts(given: Sequence[FlaggedListing]) -> list[Prompt]:
     """Return their prompts."""
-    return [prompt_of(flag, Policy(id="drugs"), most_text=20_000, triage=None) for flag in given]
+    return [prompt_of(flag, Policy(id="drugs"), "", most_text=20_000, triage=None) for flag in given]
 
 
 async def packaged_against_plain() -> str:

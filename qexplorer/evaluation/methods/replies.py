@@ -110,7 +110,7 @@ class Replies:
             description=seed.description,
             kind=seed.kind,
             locale=seed.locale,
-            known=known_spans(self._template, lambda: seed.normalised, self.triage, seed.policy),
+            known=known_spans(self._template, seed.normalised, self.triage, seed.policy),
         )
 
 
