@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qexplorer.errors import BadInputError
-from qexplorer.near_duplicates import terms
+from qexplorer.near_duplicates import NEAR, joined, near_groups
 from qexplorer.normalise import normalise
 from qexplorer.rows import Row, read_rows, to_listing
 from schemas import Listing, WireError
 
 Part = Literal["train", "dev", "test"]
 PARTS: tuple[Part, ...] = ("train", "dev", "test")
-NEAR = 0.5
 SHARES: Mapping[Part, float] = {"train": 0.5, "dev": 0.15, "test": 0.35}
 FEWEST = 20
-_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +130,7 @@ def _items(prohibited: Sequence[tuple[Listing, str, str]]) -> list[Item]:
         named.setdefault(campaign, []).append(place)
     same = [(places[0], place) for name, places in named.items() if name for place in places[1:]]
     same += [(campaigns[place], place) for place in range(len(texts))]
-    clusters = _joined(len(texts), same)
+    clusters = joined(len(texts), same)
     return [
         Item(
             listing=listing,
@@ -168,43 +166,3 @@ def _split(items: Sequence[Item], held_out: Sequence[str], seed: int) -> tuple[I
         replace(item, part=parts[item.cluster], held_out=item.kind in held_out and item.cluster in transfer)
         for item in items
     )
-
-
-def near_groups(texts: Sequence[str]) -> list[int]:
-    """Return for each normalised text the place of the first one in its group.
-
-    Texts whose token sets have a Jaccard above one half are in one group, and so are those joined through others.
-    Exact: all pairs that share a token are compared.
-    """
-    import numpy as np
-    from scipy.sparse import csr_matrix
-
-    vocabulary: dict[str, int] = {}
-    indptr, indices = [0], []
-    for text in texts:
-        indices += [vocabulary.setdefault(term, len(vocabulary)) for term in dict.fromkeys(terms(text))]
-        indptr.append(len(indices))
-    shape = (len(texts), max(1, len(vocabulary)))
-    matrix = csr_matrix((np.ones(len(indices), dtype=np.int32), indices, indptr), shape=shape)
-    sizes = np.diff(indptr)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(texts), _ROWS):
-        common = (matrix[start : start + _ROWS] @ matrix.T).tocoo()
-        rows = common.row + start
-        union = sizes[rows] + sizes[common.col] - common.data
-        near = (rows < common.col) & (common.data > NEAR * union)
-        pairs += zip(rows[near].tolist(), common.col[near].tolist(), strict=True)
-    return _joined(len(texts), pairs)
-
-
-def _joined(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Return for each place the least place that it is joined with, directly or through others."""
-    import numpy as np
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-    graph = csr_matrix((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1]
-    first: dict[int, int] = {}
-    return [first.setdefault(int(label), place) for place, label in enumerate(labels)]

@@ -148,12 +148,23 @@ class Foresight:
 
 
 def tensors_of(
-    flags: Sequence[str], campaigns: Sequence[int], others: Sequence[str], total: int, policies: Sequence[str] = ()
+    flags: Sequence[str],
+    campaigns: Sequence[int],
+    others: Sequence[str],
+    total: int,
+    *,
+    policies: Sequence[str] = (),
+    posters: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return what an artefact keeps of normalised flags, campaigns and policies, and of a sample of `total` others."""
+    """Return what an artefact keeps of normalised flags, and of a sample of `total` others.
+
+    Each flag has a campaign, and may have a policy and who posted it: a span is shared if two of these have it. They
+    are the campaigns where it is not known, but the same people post more than one, in words that nobody else has.
+    """
     import numpy as np
 
     kept = _spread(campaigns)
+    posters = [(posters or campaigns)[place] for place in kept]
     flags, campaigns = [flags[place] for place in kept], [campaigns[place] for place in kept]
     tensors: dict[str, Any] = {"flag_campaigns": np.array(campaigns, dtype=np.int32)}
     names = [policies[place] for place in kept] if policies else []
@@ -162,7 +173,7 @@ def tensors_of(
         rows = [sorted({_hash(term) for term in terms(text)}) for text in texts]
         tensors[f"{name}_terms"] = np.array([value for row in rows for value in row], dtype=np.uint32)
         tensors[f"{name}_starts"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    spans, of_flag = _shared_spans(flags, campaigns)
+    spans, of_flag = _shared_spans(flags, posters)
     tensors["spans"] = np.frombuffer("\n".join(spans).encode(), dtype=np.uint8)
     tensors["flag_spans"] = np.array([span for row in of_flag for span in row], dtype=np.int32)
     tensors["flag_span_starts"] = np.cumsum([0, *map(len, of_flag)], dtype=np.int64)
@@ -213,8 +224,8 @@ def greedily(foreseen: Sequence[Foreseen]) -> list[int]:
     return order
 
 
-def _shared_spans(flags: Sequence[str], campaigns: Sequence[int]) -> tuple[list[str], list[list[int]]]:
-    """Return the spans whose words at least two campaigns have together, and which of them each flag has."""
+def _shared_spans(flags: Sequence[str], posters: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+    """Return the spans whose words flags of at least two posters have, and which of them each flag has."""
     postings: dict[str, set[int]] = {}
     words = [terms(text) for text in flags]
     for place, own in enumerate(words):
@@ -229,7 +240,7 @@ def _shared_spans(flags: Sequence[str], campaigns: Sequence[int]) -> tuple[list[
         for span in spans:
             if span not in shared:
                 found = _all_of(postings, terms(span))
-                shared[span] = len({campaigns[place] for place in found}) > 1 and not _could_be_contact(span)
+                shared[span] = len({posters[place] for place in found}) > 1 and not _could_be_contact(span)
         rows.append([ids.setdefault(span, len(ids)) for span in spans if shared[span]])
     return list(ids), rows
 

@@ -13,6 +13,8 @@ T = TypeVar("T")
 PERMUTATIONS = 96
 ROWS = 4
 KEPT_TOKENS = 256
+NEAR = 0.5
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +112,43 @@ class Group:
                 if jaccard(hashes, mark.hashes) >= self._threshold:
                     return name
         return None
+
+
+def near_groups(texts: Sequence[str]) -> list[int]:
+    """Return for each normalised text the place of the first one in its group.
+
+    Texts whose token sets have a Jaccard above one half are in one group, and so are those joined through others.
+    Exact: all pairs that share a token are compared.
+    """
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    vocabulary: dict[str, int] = {}
+    indptr, indices = [0], []
+    for text in texts:
+        indices += [vocabulary.setdefault(term, len(vocabulary)) for term in dict.fromkeys(terms(text))]
+        indptr.append(len(indices))
+    shape = (len(texts), max(1, len(vocabulary)))
+    matrix = csr_matrix((np.ones(len(indices), dtype=np.int32), indices, indptr), shape=shape)
+    sizes = np.diff(indptr)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        common = (matrix[start : start + ROWS_AT_ONCE] @ matrix.T).tocoo()
+        rows = common.row + start
+        union = sizes[rows] + sizes[common.col] - common.data
+        near = (rows < common.col) & (common.data > NEAR * union)
+        pairs += zip(rows[near].tolist(), common.col[near].tolist(), strict=True)
+    return joined(len(texts), pairs)
+
+
+def joined(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """Return for each place the least place that it is joined with, directly or through others."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    graph = csr_matrix((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1]
+    first: dict[int, int] = {}
+    return [first.setdefault(int(label), place) for place, label in enumerate(labels)]

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from qexplorer.errors import BadInputError, ConfigError
 from qexplorer.foresight import Foreseen, Foresight, tensors_of
-from qexplorer.near_duplicates import Group, fingerprint, terms
+from qexplorer.near_duplicates import NEAR, Group, fingerprint, joined, terms
+from qexplorer.normalise import normalise
+from schemas import Listing
 
 FEATURES = 2**17
 FORMAT = "qexplorer-triage-3"
@@ -23,7 +25,6 @@ FOLDS = 5
 FEWEST = 20
 DOUBTFUL_QUANTILE = 0.05
 MOST_DOUBTFUL = 0.05
-NEAR = 0.5
 
 
 class Triage(Protocol):
@@ -110,10 +111,22 @@ class LinearTriage:
         return self._features.transform([_spaced(text) for text in texts]) @ self._weights
 
 
-def train_triage(
-    flags: Sequence[str], unlabelled: Sequence[str], path: Path, *, policies: Sequence[str] = (), seed: int = 0
-) -> TriageReport:
-    """Train on normalised texts and write the artefact to `path`; `policies`, where given, are those of the flags.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFlag:
+    """A flagged listing to learn from: its normalised text, and under which policy whose it is, "" if not known."""
+
+    text: str
+    policy: str = ""
+    seller: str = ""
+
+    @classmethod
+    def of(cls, listing: Listing, policy: str) -> "KnownFlag":
+        """Return what is learnt from of a listing that was flagged under a policy."""
+        return cls(text=normalise(listing.text), policy=policy, seller=listing.seller)
+
+
+def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Path, *, seed: int = 0) -> TriageReport:
+    """Train on known flags and normalised texts of random listings, and write the artefact to `path`.
 
     Raises BadInputError when there are fewer than 20 flags or unlabelled texts.
     """
@@ -124,8 +137,9 @@ def train_triage(
             f"{len(flags)} flags and {len(unlabelled)} other listings are too few to train a triage",
             remedy=f"Give at least {FEWEST} of each",
         )
-    clusters, copies = _clusters([*flags, *unlabelled], len(flags))
-    positive = [_spaced(text) for text in flags]
+    texts = [flag.text for flag in flags]
+    clusters, copies = _clusters([*texts, *unlabelled], len(flags))
+    positive = [_spaced(text) for text in texts]
     others = [_spaced(text) for place, text in enumerate(unlabelled) if place not in copies]
     groups = np.array(
         [
@@ -142,7 +156,14 @@ def train_triage(
     decisions = _decisions(matrix, labels, groups, seed)
     slope, offset = _platt(decisions, labels)
     order = random.Random(seed).sample(range(len(others)), len(others))
-    known = tensors_of(flags, clusters[: len(flags)], [others[place] for place in order], len(others), policies)
+    known = tensors_of(
+        texts,
+        clusters[: len(flags)],
+        [others[place] for place in order],
+        len(others),
+        policies=[flag.policy for flag in flags],
+        posters=_posters(flags, clusters),
+    )
     _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, known)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)
 
@@ -209,6 +230,16 @@ def _clusters(texts: Sequence[str], flags: int) -> tuple[list[int], set[int]]:
         elif place >= flags and int(like) < flags:
             copies.add(place - flags)
     return clusters, copies
+
+
+def _posters(flags: Sequence[KnownFlag], clusters: Sequence[int]) -> list[int]:
+    """Return who posted each flag: campaigns flagged under one policy of one seller are of the same people."""
+    first: dict[tuple[str, str], int] = {}
+    same = [(cluster, place) for place, cluster in enumerate(clusters[: len(flags)])]
+    for place, flag in enumerate(flags):
+        if flag.seller:
+            same.append((first.setdefault((flag.policy, flag.seller), place), place))
+    return joined(len(flags), same)
 
 
 def _decisions(matrix: Any, labels: Any, groups: Any, seed: int) -> Any:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qexplorer.cli.common import Config, Fields, Output, lines_to, progress, settings_of
+
+if TYPE_CHECKING:
+    from qexplorer.triage import KnownFlag
 
 app = typer.Typer(no_args_is_help=True, help="Train the model that orders the review queue, or try it.")
 
@@ -28,9 +31,8 @@ def train(
     fields = parse_fields(field or ())
     policy_of = load_policies(settings_of(config).policies).of_kind
     known = _texts(flags, fields, policy_of)
-    others = [text for name, (text, _) in _texts(listings, fields, policy_of).items() if name not in known]
-    texts, policies = [text for text, _ in known.values()], [policy for _, policy in known.values()]
-    report = train_triage(texts, others, out, policies=policies, seed=seed)
+    others = [row.text for name, row in _texts(listings, fields, policy_of).items() if name not in known]
+    report = train_triage(list(known.values()), others, out, seed=seed)
     typer.echo(
         f"{out}: {report.flags} flags, {report.unlabelled} unlabelled of which {report.left_out} look like flags and "
         f"were left out; on texts not seen AUC {report.auc:.3f}, average precision {report.average_precision:.3f}",
@@ -51,19 +53,19 @@ def score(
 
     triage = open_triage(model)
     texts = _texts(listings, parse_fields(field or ()), lambda _: "")
-    values = triage.score([text for text, _ in texts.values()]) if triage else []
+    values = triage.score([row.text for row in texts.values()]) if triage else []
     with lines_to(out) as lines:
         for name, value in zip(texts, values, strict=True):
             lines.write({"id": name, "score": round(value, 4)})
 
 
-def _texts(path: Path, fields: dict[str, str], policy_of: Callable[[str], str]) -> dict[str, tuple[str, str]]:
-    """Return id → normalised text and policy ("" without a kind) of rows; those that are none are counted on stderr."""
-    from qexplorer.normalise import normalise
+def _texts(path: Path, fields: dict[str, str], policy_of: Callable[[str], str]) -> "dict[str, KnownFlag]":
+    """Return rows by id, the policy "" without a kind; those that are none are counted on stderr."""
     from qexplorer.rows import read_rows, to_listing
+    from qexplorer.triage import KnownFlag
     from schemas import FlaggedListing, WireError
 
-    texts: dict[str, tuple[str, str]] = {}
+    texts: dict[str, KnownFlag] = {}
     bad: list[str] = []
     with progress(f"reading {path.name}") as meter:
         for row in read_rows(path):
@@ -81,7 +83,7 @@ def _texts(path: Path, fields: dict[str, str], policy_of: Callable[[str], str]) 
             except WireError as error:
                 bad.append(f"row {row.number}: {error}")
                 continue
-            texts[listing.id] = (normalise(listing.text), policy)
+            texts[listing.id] = KnownFlag.of(listing, policy)
     if bad:
         typer.echo(f"{path}: {len(bad)} rows left out, the first: {bad[0]}", err=True)
     return texts

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qexplorer.corpus import near_groups, read_truth
+from qexplorer.corpus import read_truth
 from qexplorer.errors import BadInputError
+from qexplorer.near_duplicates import near_groups
 from qexplorer.normalise import normalise
 from qexplorer.policies import Policies
 from qexplorer.rows import Row
+from qexplorer.triage import KnownFlag
 from schemas import FlaggedListing, Listing
 
 FEWEST_PROHIBITED = 60
@@ -37,8 +39,7 @@ class DemoData:
     name: str
     listings: tuple[Listing, ...]
     seeds: tuple[FlaggedListing, ...]
-    history: tuple[str, ...]
-    history_policies: tuple[str, ...]
+    history: tuple[KnownFlag, ...]
     unlabelled: tuple[str, ...]
     truth: Mapping[str, Truth]
     refused: int
@@ -87,8 +88,7 @@ def prepare(
         name=name,
         listings=(*listings, *(listing for (listing, _), _ in open_rows)),
         seeds=tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None),
-        history=tuple(normalise(listing.text) for listing, _ in flagged),
-        history_policies=tuple(policies.of_kind(kind) for _, kind in flagged),
+        history=tuple(KnownFlag.of(listing, policies.of_kind(kind)) for listing, kind in flagged),
         unlabelled=tuple(normalise(listing.text) for listing in draw.sample(listings, min(UNLABELLED, len(listings)))),
         truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
         refused=refused,

@@ -53,7 +53,7 @@ def run_demo(
     )
     triage_path = folder / "triage.safetensors"
     with console.status("training the triage on the flags of the past"):
-        report = train_triage(data.history, data.unlabelled, triage_path, policies=data.history_policies)
+        report = train_triage(data.history, data.unlabelled, triage_path)
     console.print(f"[green]✓[/] triage trained on {report.flags} flags: AUC {report.auc:.3f} on texts it has not seen")
     with ExitStack() as stack:
         status = stack.enter_context(console.status("starting Kafka and OpenSearch"))

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from qexplorer.clock import Clock
-from qexplorer.corpus import NEAR, Corpus, Item, Part
+from qexplorer.corpus import Corpus, Item, Part
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.disguised import disguised
 from qexplorer.evaluation.seeds import Knowledge, Seed
-from qexplorer.near_duplicates import jaccard, terms
+from qexplorer.near_duplicates import NEAR, jaccard, terms
 from qexplorer.normalise import normalise
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import load_listings
-from qexplorer.triage import FORMAT, Triage, open_triage, train_triage
+from qexplorer.triage import FORMAT, KnownFlag, Triage, open_triage, train_triage
 from schemas import Listing, ListingStatus
 
 Unit = Literal["cluster", "campaign"]
@@ -154,7 +154,8 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     flags = tuple(Seed.of(item.listing, item.kind) for item in known)
     others = random.Random(settings.seed).sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
     sample = tuple(normalise(listing.text) for listing in others)
-    triage = _triage(corpus.name, flags, sample, folder, settings.seed) if settings.triage else None
+    history = [KnownFlag.of(item.listing, seed.policy) for item, seed in zip(known, flags, strict=True)]
+    triage = _triage(corpus.name, history, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
     documents = Documents(indexed(corpus, settings.part), judged, triage)
     postings: dict[str, list[int]] = {}
@@ -244,13 +245,11 @@ def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
     return tuple(Judged(seed=Seed.of(item.listing, item.kind), item=item) for _, _, item in turns)
 
 
-def _triage(name: str, flags: Sequence[Seed], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
-    """Train on the known flags against the sample; the same texts and seed are trained on once."""
-    flagged = [flag.normalised for flag in flags]
-    digest = hashlib.sha256(
-        "\0".join([FORMAT, *flagged, *(flag.policy for flag in flags), "", *sample]).encode()
-    ).hexdigest()[:16]
+def _triage(name: str, flags: Sequence[KnownFlag], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
+    """Train on the known flags against the sample; the same inputs and seed are trained on once."""
+    fields = [field for flag in flags for field in (flag.text, flag.policy, flag.seller)]
+    digest = hashlib.sha256("\0".join([FORMAT, *fields, "", *sample]).encode()).hexdigest()[:16]
     path = folder / f"triage-{name}-{digest}-{seed}.safetensors"
     if not path.exists():
-        train_triage(flagged, sample, path, policies=[flag.policy for flag in flags], seed=seed)
+        train_triage(flags, sample, path, seed=seed)
     return open_triage(path)

@@ -6,12 +6,12 @@ Diagnostic: they say how good the queries of a seed are, not how much a team wou
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qexplorer.corpus import NEAR, Item
+from qexplorer.corpus import Item
 from qexplorer.evaluation.budget import Answer, Budget, Index, Spent
 from qexplorer.evaluation.case import Case, Judged
 from qexplorer.evaluation.methods.base import Method
 from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
-from qexplorer.near_duplicates import jaccard
+from qexplorer.near_duplicates import NEAR, jaccard
 
 REVIEWS = 50
 

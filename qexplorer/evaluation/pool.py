@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from qexplorer.corpus import NEAR
 from qexplorer.evaluation.budget import Answer, Budget, Index, Spent
 from qexplorer.evaluation.case import Case, Judged
 from qexplorer.evaluation.methods.base import Cost, Method
 from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
 from qexplorer.evaluation.seeds import Seed
-from qexplorer.near_duplicates import jaccard
+from qexplorer.near_duplicates import NEAR, jaccard
 
 REVIEWS = 10
 

@@ -21,7 +21,7 @@ from qexplorer.policies import Policies
 from qexplorer.rows import read_rows, to_listing
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.load import load_listings
-from qexplorer.triage import open_triage, train_triage
+from qexplorer.triage import KnownFlag, open_triage, train_triage
 from schemas import FlaggedListing, Listing, WireError
 
 MOST_UNLABELLED = 10_000
@@ -67,10 +67,9 @@ async def fill_from(
         flagged = {flag.listing.id for flag in flags}
         others = [normalise(row.text) for row in listings if row.id not in flagged]
         report = train_triage(
-            [normalise(flag.listing.text) for flag in flags],
+            [KnownFlag.of(flag.listing, flag.policy) for flag in flags],
             others[:MOST_UNLABELLED],
             path,
-            policies=[flag.policy for flag in flags],
             seed=seed,
         )
         say(f"{source.name}: triage of {report.flags} flags, AUC {report.auc:.3f} on texts not seen")

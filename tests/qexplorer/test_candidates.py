@@ -9,7 +9,7 @@ from qexplorer.llm.engine import Generation, Reply
 from qexplorer.normalise import normalise
 from qexplorer.search.backend import SearchKind
 from qexplorer.testing import WordTriage
-from qexplorer.triage import open_triage, train_triage
+from qexplorer.triage import KnownFlag, open_triage, train_triage
 from schemas import QuerySource
 
 TEXT = "Purple zaza gummies for sale\nask the plug today, call 212-555-0147 or @zazaman"
@@ -64,7 +64,11 @@ def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path
     """A word of twenty campaigns; the text, of which three have a word; one that adds two to the twenty."""
     flags = [f"zaza brand{n} jar{n} " + ("runtz" if n % 2 else f"box{n}") for n in range(20)]
     flags += ["strong alpha", "lemon beta", "haze gamma", "runtz delta", "runtz epsilon"]
-    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(40)], tmp_path / "t.safetensors")
+    train_triage(
+        [KnownFlag(text=text) for text in flags],
+        [f"garden chair{n} wood{n}" for n in range(40)],
+        tmp_path / "t.safetensors",
+    )
     triage = open_triage(tmp_path / "t.safetensors")
     text = "strong lemon haze tonight"
     made = propose(text, text, reply("zaza; runtz; lemon"), contact_key=b"", triage=triage)
@@ -76,7 +80,11 @@ def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path
 def test_the_whole_text_of_what_nothing_known_is_like_comes_first(tmp_path: Path) -> None:
     """Its queries promise nothing, and what it promises itself is a page of others."""
     flags = [f"zaza brand{n} jar{n}" for n in range(20)]
-    train_triage(flags, [f"strong garden chair{n} wood{n}" for n in range(90)], tmp_path / "t.safetensors")
+    train_triage(
+        [KnownFlag(text=text) for text in flags],
+        [f"strong garden chair{n} wood{n}" for n in range(90)],
+        tmp_path / "t.safetensors",
+    )
     text = "strong lemon garden tonight"
     triage = open_triage(tmp_path / "t.safetensors")
     made = propose(text, text, reply("lemon; garden"), contact_key=b"", triage=triage)

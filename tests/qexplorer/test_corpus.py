@@ -3,12 +3,9 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qexplorer.corpus import Corpus, make_corpus, near_groups
+from qexplorer.corpus import Corpus, make_corpus
 from qexplorer.errors import BadInputError
-from qexplorer.near_duplicates import jaccard, terms
 from qexplorer.rows import Row
 
 
@@ -77,16 +74,3 @@ def test_too_few_are_refused() -> None:
     """A corpus without ground truth is named with what it needs."""
     with pytest.raises(BadInputError, match="has 5 prohibited and 40 other"):
         corpus(prohibited=5)
-
-
-@given(st.lists(st.lists(st.sampled_from("a b c d e f g".split()), max_size=5).map(" ".join), max_size=12))
-def test_groups_are_those_of_all_pairs(texts: list[str]) -> None:
-    """Two texts are in one group exactly when a chain of texts with a Jaccard above one half joins them."""
-    sets = [frozenset(terms(text)) for text in texts]
-    expected = list(range(len(texts)))
-    for _ in texts:
-        for one in range(len(texts)):
-            for other in range(len(texts)):
-                if jaccard(sets[one], sets[other]) > 0.5:
-                    expected[one] = expected[other] = min(expected[one], expected[other])
-    assert near_groups(texts) == expected

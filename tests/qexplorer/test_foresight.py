@@ -10,7 +10,7 @@ from qexplorer import foresight as foresight_module
 from qexplorer.foresight import Foreseen, Foresight, by_foresight, tensors_of
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
-from qexplorer.triage import open_triage, train_triage
+from qexplorer.triage import KnownFlag, open_triage, train_triage
 
 FLAGS = ["zaza carts fresh", "zaza carts new", "lean drank", "飞行员叶子"]
 CAMPAIGNS = [0, 0, 2, 3]
@@ -32,7 +32,7 @@ def test_all_words_must_match() -> None:
 
 def test_flags_of_another_policy_are_false_hits() -> None:
     """What a reviewer of this policy would see in vain; a policy without flags is served by all."""
-    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, ["drugs", "drugs", "scam", "scam"]))
+    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, policies=["drugs", "drugs", "scam", "scam"]))
     assert model.foresee("zaza", "drugs") == Foreseen(campaigns=frozenset({0}), flags=2, others=0)
     assert model.foresee("zaza", "scam") == Foreseen(campaigns=frozenset(), flags=0, others=2)
     assert model.foresee("zaza", "escort").flags == 2
@@ -80,7 +80,11 @@ def test_every_query_keeps_a_place(found: list[frozenset[int]], weights: list[fl
 def test_the_artefact_of_a_triage_has_it(tmp_path: Path) -> None:
     """Near-duplicates are one campaign, and no word of a text is in the file."""
     flags = [f"zaza carts number{n // 2} same words here{n % 2}" for n in range(40)]
-    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t.safetensors")
+    train_triage(
+        [KnownFlag(text=text) for text in flags],
+        [f"garden chair{n} wood{n}" for n in range(60)],
+        tmp_path / "t.safetensors",
+    )
     triage = open_triage(tmp_path / "t.safetensors")
     assert triage is not None
     (zaza, garden) = triage.foresee(["zaza", "garden"])
@@ -98,6 +102,14 @@ def test_siblings_are_spans_of_near_flags_that_several_campaigns_have() -> None:
     assert model.siblings("zaza today", 5) == ["carts", "zaza gas", "zaza carts"]
     assert model.siblings("zaza today", 1) == ["carts"]
     assert model.siblings("unknown words", 5) == []
+
+
+def test_a_span_of_one_poster_is_nobodys_sibling() -> None:
+    """Two campaigns have both words, but the same people posted both: nobody else has the word."""
+    flags = ["zaza carts qrx", "zaza gas qrx", "zaza carts lean"]
+    model = Foresight(tensors_of(flags, [0, 1, 2], [], 0, posters=[0, 0, 2]))
+    assert model.siblings("zaza today", 5) == ["carts", "zaza carts"]
+    assert "qrx" in Foresight(tensors_of(flags, [0, 1, 2], [], 0)).siblings("zaza today", 5)
 
 
 def test_siblings_of_a_known_flag_are_not_its_own_campaign() -> None:
@@ -121,7 +133,7 @@ def test_siblings_are_of_the_same_policy() -> None:
     """Flags of another policy, however near, do not take the places of those whose words are looked for."""
     flags = ["zaza carts fresh", "zaza carts new", *(f"zaza today fullz bank{n}" for n in range(12))]
     policies = ["drugs", "drugs", *(["scam"] * 12)]
-    model = Foresight(tensors_of(flags, list(range(14)), [], 0, policies))
+    model = Foresight(tensors_of(flags, list(range(14)), [], 0, policies=policies))
     assert set(model.siblings("zaza today", 5, "drugs")) == {"carts", "zaza carts"}
     assert set(model.siblings("zaza today", 5, "scam")) == {"fullz", "today fullz"}
 
@@ -168,7 +180,7 @@ def test_what_is_more_like_a_text_takes_its_page_first() -> None:
 
 def test_a_whole_text_finds_flags_of_another_policy_in_vain() -> None:
     """As a query does."""
-    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, ["drugs", "drugs", "scam", "scam"]))
+    model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, policies=["drugs", "drugs", "scam", "scam"]))
     assert model.foresee_text("zaza lean", "drugs") == Foreseen(campaigns=frozenset({0}), flags=2, others=1)
 
 

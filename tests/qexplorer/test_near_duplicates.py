@@ -6,7 +6,7 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qexplorer.near_duplicates import PERMUTATIONS, Group, _hashed, _lowest, fingerprint, jaccard, terms
+from qexplorer.near_duplicates import PERMUTATIONS, Group, _hashed, _lowest, fingerprint, jaccard, near_groups, terms
 
 
 def test_jaccard_by_hand() -> None:
@@ -57,3 +57,16 @@ def test_band_keys_stay_as_they_are() -> None:
     """They are kept in an index, where those of an older version must meet those of a newer one."""
     bands = fingerprint("plug gummies 上头电子烟").bands
     assert (len(bands), bands[0], bands[-1]) == (24, "00-4bb85586", "92-eec9a764")
+
+
+@given(st.lists(st.lists(st.sampled_from("a b c d e f g".split()), max_size=5).map(" ".join), max_size=12))
+def test_groups_are_those_of_all_pairs(texts: list[str]) -> None:
+    """Two texts are in one group exactly when a chain of texts with a Jaccard above one half joins them."""
+    sets = [frozenset(terms(text)) for text in texts]
+    expected = list(range(len(texts)))
+    for _ in texts:
+        for one in range(len(texts)):
+            for other in range(len(texts)):
+                if jaccard(sets[one], sets[other]) > 0.5:
+                    expected[one] = expected[other] = min(expected[one], expected[other])
+    assert near_groups(texts) == expected

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from qexplorer.errors import BadInputError, ConfigError
-from qexplorer.triage import LinearTriage, open_triage, train_triage
+from qexplorer.triage import KnownFlag, LinearTriage, open_triage, train_triage
 
 SLANG = [f"slang{n}" for n in range(12)]
 ORDINARY = [f"word{n}" for n in range(400)]
@@ -23,7 +23,7 @@ def listing(draw: random.Random, *, flagged: bool) -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = random.Random(1)
     path = tmp_path_factory.mktemp("triage") / "t.safetensors"
-    flags = [listing(draw, flagged=True) for _ in range(150)]
+    flags = [KnownFlag(text=listing(draw, flagged=True)) for _ in range(150)]
     others = [listing(draw, flagged=False) for _ in range(600)]
     report = train_triage(flags, others, path, seed=1)
     assert report.auc > 0.95
@@ -57,7 +57,7 @@ def test_the_same_training_gives_the_same_artefact(trained: Path, tmp_path: Path
     """The version is a hash of the content, so equal inputs and seeds have equal versions."""
     draw = random.Random(1)
     again = tmp_path / "again.safetensors"
-    flags = [listing(draw, flagged=True) for _ in range(150)]
+    flags = [KnownFlag(text=listing(draw, flagged=True)) for _ in range(150)]
     train_triage(flags, [listing(draw, flagged=False) for _ in range(600)], again, seed=1)
     assert opened(again).version == opened(trained).version
 
@@ -65,17 +65,26 @@ def test_the_same_training_gives_the_same_artefact(trained: Path, tmp_path: Path
 def test_unlabelled_listings_that_look_like_flags_are_left_out(tmp_path: Path) -> None:
     """Prohibited listings among the random ones do not teach the model that they are harmless."""
     draw = random.Random(3)
-    flags = [listing(draw, flagged=True) for _ in range(150)]
+    flags = [KnownFlag(text=listing(draw, flagged=True)) for _ in range(150)]
     hidden = [listing(draw, flagged=True) for _ in range(12)]
     others = [listing(draw, flagged=False) for _ in range(600)]
-    report = train_triage(flags, others + hidden + flags[:5], tmp_path / "t", seed=1)
+    report = train_triage(flags, others + hidden + [flag.text for flag in flags[:5]], tmp_path / "t", seed=1)
     assert report.left_out >= 12
+
+
+@pytest.mark.parametrize(("first", "second", "shared"), [("ann", "ann", False), ("ann", "bob", True), ("", "", True)])
+def test_flags_of_one_seller_share_nothing(tmp_path: Path, first: str, second: str, *, shared: bool) -> None:
+    """Their words tell the seller; two sellers, or flags of which nobody knows whose they are, tell what is sold."""
+    flags = [KnownFlag(text=f"zaza brand{n} jar{n} box{n}", seller=f"seller{n}") for n in range(20)]
+    flags += [KnownFlag(text="zaza qrx more stuff", seller=first), KnownFlag(text="zaza qrx new drop", seller=second)]
+    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
+    assert ("qrx" in opened(tmp_path / "t").siblings("zaza stuff drop", 20)) is shared
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:
     """With a handful of flags nothing is learned, and the error says how many are needed."""
     with pytest.raises(BadInputError, match="3 flags"):
-        train_triage(["a", "b", "c"], ["d"] * 50, tmp_path / "t")
+        train_triage([KnownFlag(text=text) for text in "abc"], ["d"] * 50, tmp_path / "t")
 
 
 def test_without_a_path_there_is_no_triage() -> None:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qexplorer.clock import SystemClock
-from qexplorer.corpus import NEAR, make_corpus
+from qexplorer.corpus import make_corpus
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus
-from qexplorer.near_duplicates import jaccard
+from qexplorer.near_duplicates import NEAR, jaccard
 from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings

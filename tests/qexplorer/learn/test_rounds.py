@@ -19,7 +19,7 @@ from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine
 from qexplorer.llm.tiny import save_tiny_model
 from qexplorer.search.backend import Searcher
 from qexplorer.testing import MemorySearcher, WordTriage, a_flag, a_listing
-from qexplorer.triage import open_triage, train_triage
+from qexplorer.triage import KnownFlag, open_triage, train_triage
 
 pytestmark = [pytest.mark.model, pytest.mark.filterwarnings("ignore")]
 
@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "store")
     build.add_flags(made, "train", FLAGS, WordTriage(wanted=frozenset({"zaza"})))
     made.add([IndexRow(index="train", size=42)])
-    wanted = [f"zaza drip{n} item{n} stuff{n}" for n in range(20)]
+    wanted = [KnownFlag(text=f"zaza drip{n} item{n} stuff{n}") for n in range(20)]
     train_triage(wanted, [f"garden chair{n} chair wood{n} wood" for n in range(30)], triage_of(made, "train"))
     return made
 
