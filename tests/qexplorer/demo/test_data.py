@@ -29,10 +29,10 @@ def test_history_and_index_share_no_campaign() -> None:
     """What the triage learns from is no longer on sale, and neither are its siblings."""
     data = split(rows(90, 100))
     on_sale = {listing.text for listing in data.listings}
-    assert not on_sale & set(data.history)
+    assert not on_sale & {flag.text for flag in data.history}
     assert len(data.truth) + len(data.history) == 90
     assert {truth.campaign for truth in data.truth.values()} == {f"c{n}" for n in range(30)} - {
-        f"c{int(text.split()[0][2:]) // 3}" for text in data.history
+        f"c{int(flag.text.split()[0][2:]) // 3}" for flag in data.history
     }
 
 

@@ -130,7 +130,7 @@ async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searche
     await filled(store, searcher)
     card = write_sets(store, inputs={"seed": 1}, seed=1, share=0.0)
     rows = list(read_table(store.folder / "sft.parquet"))
-    assert Counter(row["flag_id"] for row in rows) == dict.fromkeys((flag.flag_id for flag in FLAGS), 2)
+    assert Counter(row["flag_id"] for row in rows) == dict.fromkeys((flag.flag_id for flag in FLAGS), 3)
     assert all(row["reply"].startswith("zaza") for row in rows)
     assert not any("lean" in row["reply"].split("; ") for row in rows)
     preferred = list(read_table(store.folder / "pairs.parquet"))
