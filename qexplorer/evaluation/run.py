@@ -54,8 +54,6 @@ async def run_corpus(
             await fill(client, here.index, listings, clock)
             index = Searches(client, here.index, here.documents, also=Rivals(client, here.documents, plan.work))
             place = Place(case=here, index=index, client=client, clock=clock, human=plan.human)
-            for replies in plan.extractors.values():
-                replies.triage = here.knowledge.triage
             for method in make_methods(plan.methods, plan.extractors, place):
                 left = _left(here, method, plan, protocol, rows)
                 if not left:

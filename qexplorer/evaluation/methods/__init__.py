@@ -116,7 +116,8 @@ def make_methods(
         raise ConfigError(f"there is no method {unknown[0]}", remedy=f"Use some of: {', '.join(METHODS)}")
     made = [METHODS[name](name, place) for name in names]
     knowledge = place.case.knowledge
-    for name, replies in extractors.items():
+    for name, every in extractors.items():
+        replies = every.told(knowledge.triage)
         for suffix, order, text_too in EXTRACTORS:
             if order == "votes" or knowledge.triage is not None:
                 made.append(Extractor(name + suffix, replies, knowledge, order=order, text_too=text_too))

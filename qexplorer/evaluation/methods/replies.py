@@ -1,5 +1,6 @@
 """What a language model writes for the seeds: once for all methods that use it, and kept between runs."""
 
+import copy
 import hashlib
 import json
 import os
@@ -44,10 +45,16 @@ class Replies:
         self._template = load_template(prompt)
         self._sampling = sampling
         self._written: dict[str, Written] = {}
-        self.triage: Triage | None = None
+        self._triage: Triage | None = None
         self._path = folder / f"replies-{_digest(self.version)}.jsonl" if folder else None
         if self._path is not None and self._path.exists():
             self._written = _read(self._path)
+
+    def told(self, triage: Triage | None) -> "Replies":
+        """Return the replies to prompts with the known spans of a triage; all of them are kept together."""
+        made = copy.copy(self)
+        made._triage = triage  # noqa: SLF001 - its own class
+        return made
 
     @property
     def version(self) -> str:
@@ -70,7 +77,7 @@ class Replies:
             replies = self._engine.generate(prompts, self._sampling, deadline_s=DEADLINE_S)
             ms = (time.monotonic() - began) * 1000 / len(batch)
             written = {key: Written(reply=reply, ms=ms) for key, reply in zip(batch, replies, strict=True)}
-            self._written |= written
+            self._written.update(written)
             if self._path is not None:
                 _append(self._path, written)
         if missing and all(self._written[key].reply.error for key in missing):
@@ -110,7 +117,7 @@ class Replies:
             description=seed.description,
             kind=seed.kind,
             locale=seed.locale,
-            known=known_spans(self._template, seed.normalised, self.triage, seed.policy),
+            known=known_spans(self._template, seed.normalised, self._triage, seed.policy),
         )
 
 

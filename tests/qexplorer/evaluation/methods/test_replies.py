@@ -47,7 +47,8 @@ def test_known_spans_are_of_the_corpus_at_hand() -> None:
     engine = ScriptedEngine()
     replies = Replies(engine, sampling=TWO, prompt="known")
     replies.write(SEEDS[:1])
-    replies.triage = WordTriage(wanted=frozenset({"gummies", "vapes"}))
+    told = replies.told(WordTriage(wanted=frozenset({"gummies", "vapes"})))
+    told.write(SEEDS[:1])
     replies.write(SEEDS[:1])
     assert [call.prompts[0].parts()[1] for call in engine.history] == [
         " | strong gummies 0", "vapes | strong gummies 0"
