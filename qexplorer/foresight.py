@@ -1,7 +1,8 @@
 """What a query would find, before a search is spent on it: its matches among known flags and among random listings.
 
 Flags of the past are what the flags of tomorrow look like. Of each only the hashes of its words are kept, and in clear
-the short spans whose words several campaigns have, numbers that could be contacts left out: it tells nobody's text.
+the short spans that two campaigns, and two sellers where they are named, have; numbers that could be contacts are left
+out. It tells nobody's text.
 """
 
 import heapq

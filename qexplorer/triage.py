@@ -8,6 +8,7 @@ much of the marketplace is prohibited.
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ FOLDS = 5
 FEWEST = 20
 DOUBTFUL_QUANTILE = 0.05
 MOST_DOUBTFUL = 0.05
+MOST_OF_ONE_POSTER = 0.25
 
 
 class Triage(Protocol):
@@ -162,7 +164,7 @@ def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Pa
         [others[place] for place in order],
         len(others),
         policies=[flag.policy for flag in flags],
-        posters=_posters(flags, clusters),
+        posters=_posters(flags, clusters[: len(flags)]),
     )
     _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, known)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)
@@ -233,13 +235,21 @@ def _clusters(texts: Sequence[str], flags: int) -> tuple[list[int], set[int]]:
 
 
 def _posters(flags: Sequence[KnownFlag], clusters: Sequence[int]) -> list[int]:
-    """Return who posted each flag: campaigns flagged under one policy of one seller are of the same people."""
+    """Return who posted each flag: campaigns of which one seller was flagged under one policy are of the same people.
+
+    A text that everybody copies would make all of them the same, so a quarter of all flags is too many to be believed.
+    """
     first: dict[tuple[str, str], int] = {}
-    same = [(cluster, place) for place, cluster in enumerate(clusters[: len(flags)])]
+    same = [(cluster, place) for place, cluster in enumerate(clusters)]
     for place, flag in enumerate(flags):
         if flag.seller:
             same.append((first.setdefault((flag.policy, flag.seller), place), place))
-    return joined(len(flags), same)
+    posters = joined(len(flags), same)
+    sizes = Counter(posters)
+    return [
+        poster if sizes[poster] <= MOST_OF_ONE_POSTER * len(flags) else cluster
+        for poster, cluster in zip(posters, clusters, strict=True)
+    ]
 
 
 def _decisions(matrix: Any, labels: Any, groups: Any, seed: int) -> Any:

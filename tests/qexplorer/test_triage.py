@@ -72,13 +72,32 @@ def test_unlabelled_listings_that_look_like_flags_are_left_out(tmp_path: Path) -
     assert report.left_out >= 12
 
 
-@pytest.mark.parametrize(("first", "second", "shared"), [("ann", "ann", False), ("ann", "bob", True), ("", "", True)])
-def test_flags_of_one_seller_share_nothing(tmp_path: Path, first: str, second: str, *, shared: bool) -> None:
-    """Their words tell the seller; two sellers, or flags of which nobody knows whose they are, tell what is sold."""
-    flags = [KnownFlag(text=f"zaza brand{n} jar{n} box{n}", seller=f"seller{n}") for n in range(20)]
-    flags += [KnownFlag(text="zaza qrx more stuff", seller=first), KnownFlag(text="zaza qrx new drop", seller=second)]
+@pytest.mark.parametrize(
+    ("first", "second", "policy", "shared"),
+    [
+        ("ann", "ann", "drugs", False),
+        ("ann", "ann", "scam", True),
+        ("ann", "bob", "drugs", True),
+        ("", "", "drugs", True),
+    ],
+)
+def test_flags_of_one_seller_share_nothing(
+    tmp_path: Path, first: str, second: str, policy: str, *, shared: bool
+) -> None:
+    """Under one policy their words tell the seller; of two sellers, or of nobody knows whom, they tell what is sold."""
+    flags = [KnownFlag(text=f"zaza brand{n} jar{n} box{n}", policy="drugs", seller=f"seller{n}") for n in range(20)]
+    flags.append(KnownFlag(text="zaza qrx more stuff", policy="drugs", seller=first))
+    flags.append(KnownFlag(text="zaza qrx new drop", policy=policy, seller=second))
     train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
     assert ("qrx" in opened(tmp_path / "t").siblings("zaza stuff drop", 20)) is shared
+
+
+def test_a_text_that_everybody_copies_makes_nobody_the_same(tmp_path: Path) -> None:
+    """All sellers have it, and what some share beside it is still shared."""
+    flags = [KnownFlag(text=f"zaza qrx{n % 3} jar{n} box{n}", seller=f"seller{n}") for n in range(24)]
+    flags += [KnownFlag(text="new here ask me", seller=f"seller{n}") for n in range(24)]
+    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
+    assert "qrx0" in opened(tmp_path / "t").siblings("zaza jar0 box6", 20)
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:
