@@ -33,9 +33,8 @@ LIKELY = 0.5
 TOO_MANY = 500
 MOST_SHARE = 0.02
 KEPT_BACK = 0.4
-DRAWS_ALONE = 2
+DRAWS_ALONE = 1
 DRAWS = 3
-UNTOLD = 0.15
 SHARE = "kept back from SFT"
 
 
@@ -111,12 +110,6 @@ def open_found(store: Store, index: str) -> Found:
         asked[row.key] = Asked(query=row.query, found=found, refused=refused)
     own = {flag.flag_id: campaign.get(flag.listing_id, flag.listing_id) for flag in flags}
     return Found(index=index, asked=asked, campaigns=own, flags=flags)
-
-
-def _partly_untold(found: Found) -> Found:
-    """Return it with about one flag of seven without known spans, the same ones each time: a model may be run so."""
-    flags = [replace(flag, known=()) if _share_of(f"untold {flag.flag_id}") < UNTOLD else flag for flag in found.flags]
-    return replace(found, flags=flags)
 
 
 def sft_targets(found: Found, *, seed: int, alone: bool) -> list[Target]:
@@ -205,12 +198,11 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
         all_asked += found.asked.values()
         flags = {flag.flag_id: _shared(flag, found) for flag in found.flags}
         preferring = found.only(for_preferences(found.flags, share))
-        learning = _partly_untold(found.only(flags.keys() - preferring.campaigns.keys()) if share else found)
+        learning = found.only(flags.keys() - preferring.campaigns.keys()) if share else found
         made = sft_targets(learning, seed=seed, alone=not share)
         all_targets += made
-        learnt = {flag.flag_id: _shared(flag, found) for flag in learning.flags}
         sft += [
-            {**learnt[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}
+            {**flags[target.flag_id], "how": target.how, "reply": "; ".join(target.queries), "value": target.value}
             for target in made
         ]
         by_asker: dict[str, list[ReplyRow]] = {}

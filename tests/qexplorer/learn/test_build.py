@@ -130,7 +130,7 @@ async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searche
     await filled(store, searcher)
     card = write_sets(store, inputs={"seed": 1}, seed=1, share=0.0)
     rows = list(read_table(store.folder / "sft.parquet"))
-    assert Counter(row["flag_id"] for row in rows) == dict.fromkeys((flag.flag_id for flag in FLAGS), 3)
+    assert Counter(row["flag_id"] for row in rows) == dict.fromkeys((flag.flag_id for flag in FLAGS), 2)
     assert all(row["reply"].startswith("zaza") for row in rows)
     assert not any("lean" in row["reply"].split("; ") for row in rows)
     preferred = list(read_table(store.folder / "pairs.parquet"))
@@ -149,22 +149,10 @@ async def test_spans_of_known_flags_are_run_and_taught(store: Store, searcher: M
     assert {"carts", "vapes"} <= {request.normalised for request in searcher.history}
     write_sets(store, inputs={}, seed=1, share=0.0)
     rows = list(read_table(store.folder / "sft.parquet"))
-    assert ["carts", "vapes"] in [list(row["known"]) for row in rows]
+    assert all(list(row["known"]) == ["carts", "vapes"] for row in rows)
     taught = {query for row in rows for query in row["reply"].split("; ")}
     assert "carts" in taught
     assert "vapes" not in taught
-
-
-async def test_a_few_flags_are_learnt_without_known_spans(store: Store, searcher: MemorySearcher) -> None:
-    """As many as a model needs to do without a triage; pairs are of replies to prompts as they were."""
-    flags = [a_flag(f"s{n}", f"zaza lean drip{n} item{n} stuff{n}") for n in range(60)]
-    judges = build.Judges(triage=WordTriage(wanted=frozenset({"zaza", "carts"})))
-    await build.fill(store, searcher, INDEX, flags, judges, most=1000, asker=asker())
-    write_sets(store, inputs={}, seed=1, share=0.0)
-    untold = {row["flag_id"] for row in read_table(store.folder / "sft.parquet") if not len(row["known"])}
-    assert 3 <= len(untold) <= 18
-    told = {row["flag_id"] for row in read_table(store.folder / "pairs.parquet") if len(row["known"])}
-    assert untold & told
 
 
 async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:
