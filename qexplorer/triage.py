@@ -115,7 +115,7 @@ class LinearTriage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFlag:
-    """A flagged listing to learn from: its normalised text, and under which policy whose it is, "" if not known."""
+    """A flagged listing to learn from: its normalised text, its policy and its seller, each "" where not known."""
 
     text: str
     policy: str = ""

@@ -154,7 +154,10 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     flags = tuple(Seed.of(item.listing, item.kind) for item in known)
     others = random.Random(settings.seed).sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
     sample = tuple(normalise(listing.text) for listing in others)
-    history = [KnownFlag.of(item.listing, seed.policy) for item, seed in zip(known, flags, strict=True)]
+    history = [
+        KnownFlag(text=item.normalised, policy=flag.policy, seller=item.listing.seller)
+        for item, flag in zip(known, flags, strict=True)
+    ]
     triage = _triage(corpus.name, history, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
     documents = Documents(indexed(corpus, settings.part), judged, triage)

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from qexplorer.errors import BadInputError, ConfigError
+from qexplorer.testing import a_listing
 from qexplorer.triage import KnownFlag, LinearTriage, open_triage, train_triage
 
 SLANG = [f"slang{n}" for n in range(12)]
@@ -86,8 +87,8 @@ def test_flags_of_one_seller_share_nothing(
 ) -> None:
     """Under one policy their words tell the seller; of two sellers, or of nobody knows whom, they tell what is sold."""
     flags = [KnownFlag(text=f"zaza brand{n} jar{n} box{n}", policy="drugs", seller=f"seller{n}") for n in range(20)]
-    flags.append(KnownFlag(text="zaza qrx more stuff", policy="drugs", seller=first))
-    flags.append(KnownFlag(text="zaza qrx new drop", policy=policy, seller=second))
+    flags.append(KnownFlag.of(a_listing("a", "zaza qrx more stuff", seller=first), "drugs"))
+    flags.append(KnownFlag.of(a_listing("b", "zaza qrx new drop", seller=second), policy))
     train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
     assert ("qrx" in opened(tmp_path / "t").siblings("zaza stuff drop", 20)) is shared
 

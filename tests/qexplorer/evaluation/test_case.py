@@ -11,7 +11,7 @@ from qexplorer.clock import SystemClock
 from qexplorer.corpus import make_corpus
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
-from qexplorer.evaluation.testing import small_case, small_corpus
+from qexplorer.evaluation.testing import small_case, small_corpus, small_rows
 from qexplorer.near_duplicates import NEAR, jaccard
 from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
@@ -53,6 +53,21 @@ def test_groups_follow_their_seed() -> None:
     assert make_groups("x", items, CaseSettings(group_size=4)) == make_groups("x", items, CaseSettings(group_size=4))
     other = make_groups("x", items, CaseSettings(group_size=4, seed=1))
     assert make_groups("x", items, CaseSettings(group_size=4)) != other
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_triage_knows_whose_the_flags_are(tmp_path: Path, *, named: bool) -> None:
+    """Words that only one seller's campaigns have are no sibling's; where sellers are not named they are."""
+    rows = small_rows()
+    for place, row in enumerate([row for row in rows if row.get("kind") == "drugs"]):
+        row["text"] += f" tag{place // 16}"
+        row["seller"] = f"seller{place // 16}" if named else ""
+    corpus = make_corpus("tagged", [Row(number=n, value=row) for n, row in enumerate(rows, start=1)])
+    triage = make_case(corpus, CaseSettings(group_size=4), tmp_path).knowledge.triage
+    assert triage is not None
+    spans = {span for item in corpus.of("train") for span in triage.siblings(f"{item.normalised} more", 60, "drugs")}
+    assert spans
+    assert any("tag" in span for span in spans) is not named
 
 
 def test_too_few_seeds_are_refused() -> None:
