@@ -1,6 +1,7 @@
 """From what the steps found to the records that are delivered: suspects, audit, result, bank."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,7 +62,8 @@ def make_answer(seed: Seed, reply: Reply | None, judged: Judged | None, stamp: S
     if judged is None:
         result = _result(seed, reply, None, stamp, outcome=seed.closed or FlagOutcome.EMPTY, reason=seed.reason)
         return Answer(seed=seed, suspects=(), claims=(), audits=(), result=result, bank=())
-    pairs = [_suspect(seed, judged, shown, stamp) for shown in judged.merged.shown]
+    finders = _finders(judged)
+    pairs = [_suspect(seed, judged, shown, finders, stamp) for shown in judged.merged.shown]
     by_query = dict.fromkeys(judged.searched, 0)
     for shown in judged.merged.shown:
         by_query[shown.query] += 1
@@ -84,7 +86,18 @@ def make_answer(seed: Seed, reply: Reply | None, judged: Judged | None, stamp: S
     )
 
 
-def _suspect(seed: Seed, judged: Judged, shown: Shown, stamp: Stamp) -> tuple[Item, Suspect]:
+def _finders(judged: Judged) -> dict[str, list[str]]:
+    """Return for each review key the bank keys of the queries that found it, in their order."""
+    finders: dict[str, list[str]] = {}
+    for query, hits in judged.scored.items():
+        for hit in hits:
+            finders.setdefault(hit.review_key, []).append(query)
+    return finders
+
+
+def _suspect(
+    seed: Seed, judged: Judged, shown: Shown, finders: Mapping[str, Sequence[str]], stamp: Stamp
+) -> tuple[Item, Suspect]:
     entry, hit = judged.searched[shown.query], shown.hit.hit
     item = Item(
         index=seed.policy.index,
@@ -115,6 +128,11 @@ def _suspect(seed: Seed, judged: Judged, shown: Shown, stamp: Stamp) -> tuple[It
         arm=stamp.run.arm,
         position=seed.position,
         found_at=stamp.now,
+        also_found_by=tuple(
+            judged.searched[name].step.candidate.query.text
+            for name in finders[shown.hit.review_key]
+            if name != shown.query
+        ),
         near_duplicates=shown.near_duplicates,
         policy_priority=seed.policy.priority,
     )

@@ -41,6 +41,7 @@ class Suspect(Wire):
     `review_key` is the same whatever the seed, retry or model version: hash of index, listing id, content
     version and policy. `rank` counts from 1 within the query; `depth` is 1 for the sibling of a flag that
     the platform raised by itself, 2 for the sibling of one that was found through a suspect, and so on.
+    `also_found_by` are the words of the seed's other searches that found it: the more, the stronger the evidence.
     `near_duplicates` are the ids of listings found with it that say nearly the same. `policy_priority` is that of its
     policy, 1 the most urgent: queues that are not one pool can be ordered by it first.
     """
@@ -64,5 +65,6 @@ class Suspect(Wire):
     arm: str = ""
     position: Position | None = None
     found_at: AwareDatetime
+    also_found_by: tuple[str, ...] = ()
     near_duplicates: tuple[str, ...] = ()
     policy_priority: Annotated[int, Field(ge=1, le=9)] = 5

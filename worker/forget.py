@@ -229,6 +229,7 @@ def _without(suspect: Suspect, traces: Traces) -> Suspect:
     }
     if suspect.seed.listing_id in traces.listings or suspect.seed.flag_id in traces.flags:
         update["seed"] = suspect.seed.model_copy(update={"listing_id": FORGOTTEN, "flag_id": FORGOTTEN})
+        update["also_found_by"] = ()
         update["query"] = suspect.query.model_copy(update={"text": FORGOTTEN, "normalised": FORGOTTEN})
     return suspect.model_copy(update=update)
 

@@ -141,7 +141,7 @@ def draw_curve(path: Path, data: DemoData, ours: Judgement, rival: Judgement) ->
 def _examples(suspects: Sequence[Suspect], data: DemoData) -> list[str]:
     """Return a few suspects as a reviewer would see them, one for each kind of flag in turn."""
     lines = ["\n[bold]Why an item is shown[/] (the words that the query matched are marked)"]
-    best = sorted(suspects, key=lambda suspect: -(suspect.triage_score or 0.0))
+    best = sorted(suspects, key=lambda suspect: (-len(suspect.also_found_by), -(suspect.triage_score or 0.0)))
     by_kind: dict[str, Suspect] = {}
     for suspect in best:
         # A query of the model or of the listing's own words shows more than a text match does.
@@ -151,9 +151,11 @@ def _examples(suspects: Sequence[Suspect], data: DemoData) -> list[str]:
         fragment = next(iter(suspect.highlights.values()))[0]
         score = f"{suspect.triage_score:.2f}" if suspect.triage_score is not None else "–"
         truth = data.truth.get(suspect.listing_id)
+        also = "; ".join(suspect.also_found_by)
         lines += [
             f"  [cyan]{_plain(suspect.seed.kind)}[/]: the flagged “{_plain(_seed_text(suspect, data))}”",
             f"    asked “{_plain(suspect.query.text)}” ({suspect.query.source.value}) and found: {_marked(fragment)}",
+            *([f"    found as well by: {_plain(also)}"] if also else []),
             f"    triage {score}, rank {suspect.rank}, truth: {truth.kind if truth else 'harmless'}",
         ]
     return lines

@@ -181,7 +181,9 @@ async def test_what_a_bad_version_published_is_taken_back_once(site: Site) -> No
 
 async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) -> None:
     """After `forget` no topic, index or file that is ours has the seller, the listing or its words in a last record."""
-    secret = a_flag("secret", "zaza0x lean0x covertword", flagged_at=datetime.now(UTC))
+    # Words of the title and of the description find the same listing: both are the seller's.
+    listing = a_listing("secret", "covertword", description="zaza0x lean0x")
+    secret = a_flag("secret", listing=listing, flagged_at=datetime.now(UTC))
     broken = {"flag_id": 7, "listing": {"seller": "seller-secret"}}
     # A withdrawn flag leaves nothing but its result: only the topic of flags tells whose it was.
     other = a_listing("secret2", seller="seller-secret")
@@ -193,6 +195,7 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
     async with site.reading() as seen:
         with workers(1, site.settings, site.folder):
             await seen.until_answered({"flag-secret", "flag-secret2", "flag-seed1"}, letters=1)
+    assert [bool(suspect.also_found_by) for suspect in seen.suspects if suspect.seed.listing_id == "secret"] == [True]
     memory = site.settings["search"]["discoveries"]
     async with OpenSearchClient(SearchSettings(url=str(engines.opensearch))) as client:
         # What its flag has found and nobody has been shown yet goes as well, and no more than that.
@@ -210,6 +213,8 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
         for value in last:
             for word in (b"secret", b"covertword", b"seller-sib1"):
                 assert word not in value, (part, value)
+    remaining = [value for value in await last_records(site, site.topics["suspects"]) if b'"forgotten"' in value]
+    assert [b'"text":"forgotten"' in value and b'"also_found_by":[]' in value for value in remaining] == [True]
     async with OpenSearchClient(SearchSettings(url=str(engines.opensearch))) as client:
         for index in (site.settings["search"]["discoveries"], site.settings["search"]["bank"]):
             await client.request("POST", f"/{index}/_refresh")

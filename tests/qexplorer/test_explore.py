@@ -217,6 +217,14 @@ async def test_near_duplicates_are_folded_into_one_review() -> None:
     assert {suspect.listing_id, *suspect.near_duplicates} == {"b2", "c3"}
 
 
+async def test_a_suspect_names_the_other_searches_that_found_it() -> None:
+    """Also those that were not kept because they add nothing; not those that found something else, or nothing."""
+    world = World(a_listing("b2", "plug gummies sauce pen"), a_listing("c3", "plug gummies fresh zaza"))
+    (answer,) = await world.ask(a_flag("a1", "x"), says="plug gummies; sauce pen; fresh zaza; lean bottle")
+    reasons = {suspect.listing_id: (suspect.query.text, suspect.also_found_by) for suspect in answer.suspects}
+    assert reasons == {"b2": ("plug gummies", ("sauce pen",)), "c3": ("plug gummies", ("fresh zaza",))}
+
+
 async def test_copies_of_the_seed_are_reported_and_not_reviewed() -> None:
     """A repost of the flagged listing needs no second look, but the platform learns of it."""
     world = World(a_listing("b2", "plug gummies fresh batch strong taste mix"))
