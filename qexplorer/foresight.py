@@ -103,15 +103,31 @@ class Foresight:
                 others += 1
         return Foreseen(campaigns=frozenset(campaigns), flags=flags, others=round(others))
 
+    def familiarity(self, text: str, policy: str = "") -> float:
+        """Return the share of a normalised text's words, by rarity, that a policy's flags of two campaigns have."""
+        allowed = self._of(policy)
+        known = total = 0.0
+        for value in {_hash(term) for term in terms(text)}:
+            rarity = self._rarity(value)
+            total += rarity
+            if len({self._campaigns[place] for place in self._flags.get(value, set()) & allowed}) > 1:
+                known += rarity
+        return known / total if total else 0.0
+
+    def _rarity(self, value: int) -> float:
+        """Return ln(1 + N / (1 + n)), n of N listings having the word of this hash."""
+        found = len(self._flags.get(value, ())) + self._weight * len(self._others.get(value, ()))
+        return math.log(1.0 + self._total / (1.0 + found))
+
     def _most_alike(self, text: str) -> list[tuple[int, int]]:
         """Return the places of at most a page of flags (0) and random listings (1), those most like a text first.
 
-        That is by the sum over common words of ln(1 + N / (1 + n)), n of N listings having the word.
+        That is by the sum of the rarity of the words that they have in common.
         """
         scores: dict[tuple[int, int], float] = {}
         for value in {_hash(term) for term in terms(text)}:
             flags, others = self._flags.get(value, set()), self._others.get(value, set())
-            rarity = math.log(1.0 + self._total / (1.0 + len(flags) + self._weight * len(others)))
+            rarity = self._rarity(value)
             for key in itertools.chain(zip(itertools.repeat(0), flags), zip(itertools.repeat(1), others)):
                 scores[key] = scores.get(key, 0.0) + rarity
         return heapq.nsmallest(PAGE, scores, key=lambda key: (-scores[key], key))

@@ -159,6 +159,11 @@ class WordTriage:
         """Return a campaign for each wanted word."""
         return self.foresee([text], policy)[0]
 
+    def familiarity(self, text: str, policy: str = "") -> float:
+        """Return 1: its words are all there is."""
+        del text, policy
+        return 1.0
+
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return the wanted words of which a text with one of them has none."""
         del policy

@@ -48,6 +48,9 @@ class Triage(Protocol):
     def foresee_text(self, text: str, policy: str = "") -> Foreseen:
         """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
 
+    def familiarity(self, text: str, policy: str = "") -> float:
+        """Return the share of a normalised text's words, by rarity, that a policy's flags of two campaigns have."""
+
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""
 
@@ -104,6 +107,10 @@ class LinearTriage:
     def foresee_text(self, text: str, policy: str = "") -> Foreseen:
         """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
         return self._foresight.foresee_text(text, policy)
+
+    def familiarity(self, text: str, policy: str = "") -> float:
+        """Return the share of a normalised text's words, by rarity, that a policy's flags of two campaigns have."""
+        return self._foresight.familiarity(text, policy)
 
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""

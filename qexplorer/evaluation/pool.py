@@ -8,13 +8,17 @@ import heapq
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qexplorer.evaluation.budget import Answer, Budget, Index, Spent
 from qexplorer.evaluation.case import Case, Judged
-from qexplorer.evaluation.methods.base import Cost, Method
 from qexplorer.evaluation.metrics.campaigns import distinct_campaigns
 from qexplorer.evaluation.seeds import Seed
 from qexplorer.near_duplicates import NEAR, jaccard
+
+if TYPE_CHECKING:
+    # A method that reads the whole corpus needs the reviewer from here.
+    from qexplorer.evaluation.methods.base import Cost, Method
 
 REVIEWS = 10
 
@@ -68,7 +72,7 @@ class SeedResult:
 
     judged: Judged
     spent: Spent
-    cost: Cost
+    cost: "Cost"
     ms: float
     found: tuple[int, ...]
 
@@ -97,7 +101,7 @@ class GroupResult:
 
 
 async def explore_group(
-    case: Case, index: Index, method: Method, *, number: int, load: int, reviews: int = REVIEWS
+    case: Case, index: Index, method: "Method", *, number: int, load: int, reviews: int = REVIEWS
 ) -> GroupResult:
     """Run one method on one group of seeds with at most `load` searches a seed; `prepare` has been called."""
     group = case.groups[number]
@@ -157,7 +161,7 @@ def kinds_of(case: Case, places: Sequence[int]) -> dict[str, int]:
     return dict(sorted(kinds.items()))
 
 
-def _check(method: Method, answers: Sequence[Answer], spent: Spent) -> None:
+def _check(method: "Method", answers: Sequence[Answer], spent: Spent) -> None:
     """Refuse hits that no search of this seed has fetched."""
     executed = {id(answer) for answer in spent.answers}
     if any(id(answer) not in executed for answer in answers):

@@ -60,10 +60,17 @@ def test_without_a_triage_the_whole_text_is_searched_first() -> None:
     assert made.candidates[0].kind is SearchKind.WHOLE_TEXT
 
 
-def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path: Path) -> None:
-    """A word of twenty campaigns; the text, of which three have a word; one that adds two to the twenty."""
+@pytest.mark.parametrize(("having", "first"), [(2, ["zaza", SearchKind.WHOLE_TEXT]), (1, [SearchKind.WHOLE_TEXT])])
+def test_the_whole_text_comes_before_the_first_query_that_promises_less(
+    tmp_path: Path, having: int, first: list[object]
+) -> None:
+    """A word of twenty campaigns; the text, of which six have a word; one that adds two to the twenty.
+
+    Where no word of the text is one of two known campaigns, all that these promise says nothing of it.
+    """
     flags = [f"zaza brand{n} jar{n} " + ("runtz" if n % 2 else f"box{n}") for n in range(20)]
-    flags += ["strong alpha", "lemon beta", "haze gamma", "runtz delta", "runtz epsilon"]
+    flags += [f"{word} {word}{n}" for word in ("strong", "lemon", "haze") for n in range(having)]
+    flags += ["runtz delta", "runtz epsilon"]
     train_triage(
         [KnownFlag(text=text) for text in flags],
         [f"garden chair{n} wood{n}" for n in range(40)],
@@ -73,7 +80,7 @@ def test_the_whole_text_comes_before_the_first_query_that_promises_less(tmp_path
     text = "strong lemon haze tonight"
     made = propose(text, text, reply("zaza; runtz; lemon"), contact_key=b"", triage=triage)
     kinds = [each.text if each.kind is SearchKind.WORDS else each.kind for each in made.candidates]
-    assert kinds[:2] == ["zaza", SearchKind.WHOLE_TEXT]
+    assert kinds[: len(first)] == first
     assert {"runtz", "lemon"} < set(kinds)
 
 

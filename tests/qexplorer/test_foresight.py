@@ -1,5 +1,6 @@
 """What a query would find is told from known flags and random listings, by hand."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,17 @@ def test_a_whole_text_finds_flags_of_another_policy_in_vain() -> None:
     """As a query does."""
     model = Foresight(tensors_of(FLAGS, CAMPAIGNS, [], 0, policies=["drugs", "drugs", "scam", "scam"]))
     assert model.foresee_text("zaza lean", "drugs") == Foreseen(campaigns=frozenset({0}), flags=2, others=1)
+
+
+def test_a_text_is_as_familiar_as_its_words_weigh_that_two_campaigns_have() -> None:
+    """Of three flags two have `zaza`: ln(1 + 3 / 3); one has `lean`: ln(1 + 3 / 2); none has `bong`: ln(1 + 3)."""
+    model = Foresight(tensors_of(["zaza carts", "zaza oil", "lean oil"], [0, 1, 1], [], 0, policies=["a", "a", "b"]))
+    ln = math.log
+    assert model.familiarity("zaza bong", "a") == pytest.approx(ln(2) / (ln(2) + ln(4)))
+    assert model.familiarity("lean zaza", "a") == pytest.approx(ln(2) / (ln(2) + ln(2.5)))
+    assert model.familiarity("zaza zaza", "a") == 1.0
+    assert model.familiarity("zaza", "b") == 0.0
+    assert model.familiarity("") == 0.0
 
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=6))
