@@ -62,6 +62,21 @@ def test_importing_stays_light(module: str) -> None:
     assert ran.stdout.strip() == ""
 
 
+def test_any_module_can_be_imported_first() -> None:
+    """No order of imports is needed: a circle would break whoever begins in its middle."""
+    code = f"""
+import importlib, sys
+for name in sys.stdin.read().split():
+    for known in [known for known in sys.modules if known.split(".")[0] in {PACKAGES!r}]:
+        del sys.modules[known]
+    importlib.import_module(name)
+"""
+    places = [path.relative_to(ROOT).with_suffix("").parts for path in sources() if path.stem != "__main__"]
+    names = "\n".join(".".join(parts).removesuffix(".__init__") for parts in places)
+    ran = subprocess.run([sys.executable, "-c", code], input=names, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("package", [path.parent for path in sources() if path.name == "__init__.py"], ids=str)
 def test_an_export_list_names_what_is_there(package: Path) -> None:
     """Every name in `__all__` can be imported; their order is the linter's."""
