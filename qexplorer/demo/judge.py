@@ -27,9 +27,11 @@ BATCH = 16
 class Judgement:
     """One method's review queue against the truth.
 
-    `curve[n]` is how many prohibited listings the first n + 1 reviews find, the queue being one pool, best first.
+    The queue is one pool, best first; a listing that was found for two policies, which is two suspects, is looked at
+    once. `curve[n]` is how many prohibited listings the first n + 1 reviews find.
     """
 
+    suspects: int
     reviews: int
     finds: int
     campaigns: int
@@ -46,14 +48,16 @@ class Judgement:
 
 def judge(suspects: Sequence[Suspect], truth: Mapping[str, Truth], *, fetched: int, searches: int) -> Judgement:
     """Walk the queue in order of triage score and count."""
-    queue = sorted(suspects, key=lambda suspect: (-(suspect.triage_score or 0.0), suspect.rank))
+    best_first = sorted(suspects, key=lambda suspect: (-(suspect.triage_score or 0.0), suspect.rank))
+    queue = dict.fromkeys(suspect.listing_id for suspect in best_first)
     curve: list[int] = []
     found: set[str] = set()
-    for suspect in queue:
-        if suspect.listing_id in truth:
-            found.add(suspect.listing_id)
+    for listing in queue:
+        if listing in truth:
+            found.add(listing)
         curve.append(len(found))
     return Judgement(
+        suspects=len(suspects),
         reviews=len(queue),
         finds=len(found),
         campaigns=len({truth[name].campaign for name in found}),

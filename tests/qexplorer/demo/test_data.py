@@ -78,3 +78,11 @@ def test_the_curve_counts_finds_over_reviews_best_first() -> None:
     assert judged.curve == (1, 1, 2)
     assert (judged.finds, judged.reviews, judged.campaigns) == (2, 3, 1)
     assert judged.precision == pytest.approx(2 / 3)
+
+
+def test_a_listing_found_for_two_policies_is_reviewed_once() -> None:
+    """Two suspects, one review, at the place of the better one."""
+    truth = {"a": Truth(kind="drugs", campaign="c")}
+    judged = judge([suspect("a", 0.5), suspect("x", 0.7), suspect("a", 0.9)], truth, fetched=9, searches=2)
+    assert judged.curve == (1, 1)
+    assert (judged.suspects, judged.reviews, judged.precision) == (3, 2, 0.5)
