@@ -44,7 +44,7 @@ def summary(
     console.print(_numbers(data, box, ours, rival, seconds))
     console.print(_sources(box, data))
     console.print(_curve_text(ours, rival), markup=False, highlight=False)
-    for line in _examples(list(box.suspects.values()), data):
+    for line in examples(list(box.suspects.values()), data):
         console.print(line, highlight=False, markup=True)
     console.print(
         f"\nLook next: [bold]{folder}/suspects.jsonl[/] (every suspect with its provenance), "
@@ -139,7 +139,7 @@ def draw_curve(path: Path, data: DemoData, ours: Judgement, rival: Judgement) ->
     plt.close(figure)
 
 
-def _examples(suspects: Sequence[Suspect], data: DemoData) -> list[str]:
+def examples(suspects: Sequence[Suspect], data: DemoData) -> list[str]:
     """Return a few suspects as a reviewer would see them, one for each kind of flag in turn."""
     lines = ["\n[bold]Why an item is shown[/] (the words that the query matched are marked)"]
     best = sorted(suspects, key=lambda suspect: (-len(suspect.also_found_by), -(suspect.triage_score or 0.0)))

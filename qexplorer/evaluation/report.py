@@ -1,5 +1,6 @@
 """A results folder as a page to read: Markdown, and one HTML file that needs nothing beside it."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from html import escape
@@ -7,7 +8,7 @@ from html import escape
 from qexplorer.evaluation.bootstrap import ratio
 from qexplorer.evaluation.charts import bars, discovery_curves, finds_by_searches, shown_methods
 from qexplorer.evaluation.equal_hits import at_equal_hits
-from qexplorer.evaluation.gap import references, shares
+from qexplorer.evaluation.gap import MEASURES, references, shares
 from qexplorer.evaluation.methods import is_upper_reference
 from qexplorer.evaluation.metrics.survival import survival
 from qexplorer.evaluation.results import Results, Row, SeedRow, pick
@@ -44,7 +45,7 @@ def markdown_report(results: Results) -> str:
             parts.append(_markdown(head, lines, f"Finds by kind of the listing, {load} searches a seed"))
         if equal := equal_hits_table(rows):
             parts.append(_markdown(EQUAL_HITS, equal, _equal_title(rows)))
-        parts += [_markdown(*gap_table(rows, name)) for name in references(rows)]
+        parts += [_markdown(*table) for table in gap_tables(rows)]
     if survived := survival_table(results.rows):
         parts.append(_markdown(SURVIVAL, survived, "Finds among disguised listings ÷ finds among the same undisguised"))
     return "\n".join(parts)
@@ -65,8 +66,8 @@ def html_report(results: Results) -> str:
         parts += ["<h3>At equal searches</h3>", *(_html_table(table) for table in tables(rows))]
         if equal := equal_hits_table(rows):
             parts += ["<h3>At equal fetched hits</h3>", _html(EQUAL_HITS, equal, _equal_title(rows))]
-        if upper := references(rows):
-            parts += ["<h3>The gap to the upper references</h3>", *(_html(*gap_table(rows, name)) for name in upper)]
+        if gaps := gap_tables(rows):
+            parts += ["<h3>The gap to the upper references</h3>", *(_html(*table) for table in gaps)]
         for load in _loads_with_kinds(rows):
             head, lines = kinds_table(pick(rows, load=load))
             parts.append(_html(head, lines, f"By kind of the listing found: {load} searches a seed, finds a group"))
@@ -101,15 +102,18 @@ def kinds_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return ["method", *kinds], lines
 
 
-def gap_table(rows: Sequence[Row], reference: str) -> tuple[list[str], list[list[str]], str]:
-    """Return head, lines and title of the share of a reference's finds that each method has, a column a load."""
-    found = shares(rows, reference)
-    loads = sorted({load for each in found.values() for load in each})
-    lines = [
-        [method, *(each[load].text(2) if load in each else "" for load in loads)] for method, each in found.items()
-    ]
-    head = ["method", *(f"{load} searches" for load in loads)]
-    return head, lines, f"Finds ÷ finds of the upper reference {reference}"
+def gap_tables(rows: Sequence[Row]) -> list[tuple[list[str], list[list[str]], str]]:
+    """Return head, lines and title of a table for each upper reference and measure, a column a load."""
+    tables = []
+    for reference, measure in itertools.product(references(rows), MEASURES):
+        found = shares(rows, reference, measure)
+        loads = sorted({load for each in found.values() for load in each})
+        lines = [
+            [method, *(each[load].text(2) if load in each else "" for load in loads)] for method, each in found.items()
+        ]
+        head = ["method", *(f"{load} searches" for load in loads)]
+        tables.append((head, lines, f"{measure} ÷ {measure.lower()} of the upper reference {reference}"))
+    return tables
 
 
 def survival_table(rows: Sequence[Row]) -> list[list[str]]:
