@@ -25,7 +25,6 @@ SIBLINGS = 30
 SPAN_WORDS = 3
 MOST_CONTACTS = 3
 WHOLE_TEXT_LEAST = 4
-FAMILIAR = 0.25
 VOTE_PLACE = 0.85
 Weigh = Callable[[Sequence[str]], list[float]]
 
@@ -95,12 +94,11 @@ def propose(
 def _place_of_whole(candidates: Sequence[Candidate], normalised: str, triage: Triage | None, policy: str) -> int:
     """Return the place of the whole text: before the first query that promises less, or nothing.
 
-    Without a triage it is the first, and where known flags hardly have its words, as of goods that nobody has flagged
-    before: nothing says then that a query finds more, and a text always finds something.
+    Without a triage it is the first: nothing says then that a query finds more, and a text always finds something.
     """
-    if triage is None or triage.familiarity(normalised, policy) < FAMILIAR:
+    if triage is None:
         return 0
-    whole = triage.foresee_text(normalised, policy).gain(frozenset())
+    whole = triage.text_promise(normalised, policy)
     covered: frozenset[int] = frozenset()
     for place, candidate in enumerate(candidates):
         [seen] = triage.foresee([candidate.normalised], policy)

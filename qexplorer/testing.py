@@ -155,14 +155,9 @@ class WordTriage:
         found = [frozenset(places[word] for word in terms(query) if word in places) for query in queries]
         return [Foreseen(campaigns=campaigns, flags=len(campaigns)) for campaigns in found]
 
-    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
-        """Return a campaign for each wanted word."""
-        return self.foresee([text], policy)[0]
-
-    def familiarity(self, text: str, policy: str = "") -> float:
-        """Return 1: its words are all there is."""
-        del text, policy
-        return 1.0
+    def text_promise(self, text: str, policy: str = "") -> float:
+        """Return the number of its wanted words."""
+        return float(len(self.foresee([text], policy)[0].campaigns))
 
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return the wanted words of which a text with one of them has none."""

@@ -7,6 +7,7 @@ much of the marketplace is prohibited.
 """
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,17 @@ from qexplorer.errors import BadInputError, ConfigError
 from qexplorer.foresight import Foreseen, Foresight, tensors_of
 from qexplorer.near_duplicates import NEAR, Group, fingerprint, joined, terms
 from qexplorer.normalise import normalise
+from qexplorer.promises import text_worth
 from schemas import Listing
 
 FEATURES = 2**17
-FORMAT = "qexplorer-triage-3"
+FORMAT = "qexplorer-triage-4"
 FOLDS = 5
 FEWEST = 20
 DOUBTFUL_QUANTILE = 0.05
 MOST_DOUBTFUL = 0.05
 MOST_OF_ONE_POSTER = 0.25
+FAMILIAR = 0.25
 
 
 class Triage(Protocol):
@@ -45,11 +48,8 @@ class Triage(Protocol):
     def foresee(self, queries: Sequence[str], policy: str = "") -> list[Foreseen]:
         """Return what each normalised query would find among known flags of a policy and random listings."""
 
-    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
-        """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
-
-    def familiarity(self, text: str, policy: str = "") -> float:
-        """Return the share of a normalised text's words, by rarity, that a policy's flags of two campaigns have."""
+    def text_promise(self, text: str, policy: str = "") -> float:
+        """Return the known campaigns that a query must promise to be searched before a whole normalised text."""
 
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""
@@ -80,6 +80,7 @@ class LinearTriage:
             raise ValueError(f"it has {self._weights.shape} weights and not {2 * FEATURES}")
         self._features[-1].idf_ = tensors["idf"]
         self._foresight = Foresight(tensors)
+        self._text_worth = float(tensors["text_worth"][0])
         self._version = version
 
     @property
@@ -104,13 +105,15 @@ class LinearTriage:
         """Return what each normalised query would find among the known flags and random listings of the training."""
         return [self._foresight.foresee(query, policy) for query in queries]
 
-    def foresee_text(self, text: str, policy: str = "") -> Foreseen:
-        """Return what a search for a whole normalised text would find, as `foresee` does of a query."""
-        return self._foresight.foresee_text(text, policy)
+    def text_promise(self, text: str, policy: str = "") -> float:
+        """Return the known campaigns that a query must promise to be searched before a whole normalised text.
 
-    def familiarity(self, text: str, policy: str = "") -> float:
-        """Return the share of a normalised text's words, by rarity, that a policy's flags of two campaigns have."""
-        return self._foresight.familiarity(text, policy)
+        They are those that the text promises, times how much better texts keep promises here than queries (`promises`).
+        Where known flags hardly have its words, as of goods that nobody has flagged before, no promise is enough.
+        """
+        if self._foresight.familiarity(text, policy) < FAMILIAR:
+            return math.inf
+        return self._text_worth * self._foresight.foresee_text(text, policy).gain(frozenset())
 
     def siblings(self, text: str, most: int, policy: str = "") -> list[str]:
         """Return spans of a policy's known flags nearest to a normalised text, those first that promise most."""
@@ -165,15 +168,13 @@ def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Pa
     decisions = _decisions(matrix, labels, groups, seed)
     slope, offset = _platt(decisions, labels)
     order = random.Random(seed).sample(range(len(others)), len(others))
-    known = tensors_of(
-        texts,
-        clusters[: len(flags)],
-        [others[place] for place in order],
-        len(others),
-        policies=[flag.policy for flag in flags],
-        posters=_posters(flags, clusters[: len(flags)]),
-    )
-    _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, known)
+    campaigns = clusters[: len(flags)]
+    sample = [others[place] for place in order]
+    policies, posters = [flag.policy for flag in flags], _posters(flags, campaigns)
+    foresight = tensors_of(texts, campaigns, sample, len(others), policies=policies, posters=posters)
+    worth = text_worth(texts, campaigns, sample, len(others), policies=policies, posters=posters, seed=seed)
+    foresight["text_worth"] = np.array([worth], dtype=np.float64)
+    _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, foresight)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)
 
 
@@ -290,7 +291,7 @@ def _platt(decisions: Any, labels: Any) -> tuple[float, float]:
     return float(fit.coef_[0][0]), float(fit.intercept_[0])
 
 
-def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float, known: Mapping[str, Any]) -> None:
+def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float, foresight: Mapping[str, Any]) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -300,7 +301,7 @@ def _write(path: Path, idf: Any, classifier: Any, slope: float, offset: float, k
         "idf": np.asarray(idf, dtype=np.float32),
         "weights": np.asarray(classifier.coef_[0], dtype=np.float32),
         "scalars": np.array([classifier.intercept_[0], slope, offset], dtype=np.float64),
-        **known,
+        **foresight,
     }
     save_file(tensors, part, metadata={"format": FORMAT})
     part.replace(path)

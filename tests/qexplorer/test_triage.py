@@ -1,5 +1,6 @@
 """The triage: what it learns, what it leaves out, and what it refuses to open."""
 
+import math
 import random
 from pathlib import Path
 
@@ -99,6 +100,23 @@ def test_a_text_that_everybody_copies_makes_nobody_the_same(tmp_path: Path) -> N
     flags += [KnownFlag(text="new here ask me", seller=f"seller{n}") for n in range(24)]
     train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
     assert "qrx0" in opened(tmp_path / "t").siblings("zaza jar0 box6", 20)
+
+
+def test_a_text_comes_before_queries_whose_words_two_people_share(tmp_path: Path) -> None:
+    """What these promise nobody else has; and no promise is enough for goods that nobody has flagged."""
+    flags = [
+        (f"strong brand{who // 2} lot{who}x{n} jar{who}x{n} box{who}x{n}", f"seller{who}")
+        for who in range(8)
+        for n in range(12)
+    ]
+    others = [f"garden chair{n} wood{n}" for n in range(60)]
+    promises = []
+    for sellers in (True, False):
+        known = [KnownFlag(text=text, seller=seller if sellers else "") for text, seller in flags]
+        train_triage(known, others, tmp_path / "t")
+        promises.append(opened(tmp_path / "t").text_promise("strong brand0 brand1 brand2"))
+    assert promises[0] > 10 * promises[1] > 50
+    assert opened(tmp_path / "t").text_promise("lemon haze tonight") == math.inf
 
 
 def test_too_little_is_refused(tmp_path: Path) -> None:
