@@ -10,7 +10,10 @@ from qexplorer.evaluation.methods import is_upper_reference
 from qexplorer.evaluation.results import Row, pick
 
 # Where every review is a find, finds have no gap left, and the campaigns in the pool tell what more reviews could find.
-MEASURES: Mapping[str, Callable[[Row], float]] = {"Finds": lambda row: row.finds, "Campaigns": lambda row: row.campaigns}
+MEASURES: Mapping[str, Callable[[Row], float]] = {
+    "Finds": lambda row: row.finds,
+    "Campaigns": lambda row: row.campaigns,
+}
 
 
 def references(rows: Sequence[Row]) -> list[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, ModelError
+from qexplorer.learn.forward import can_share_prompts
 from qexplorer.learn.guards import BETA
 from qexplorer.learn.sft import FEWEST_ROWS, OnStep, run, watcher
 from qexplorer.learn.store import read_table
@@ -58,6 +59,7 @@ def train_dpo(
     record |= {"rows": len(rows), "prompt": template.version}
     with first_then_others():
         resume = fresh_or_resumed(out, record)
+    shares = can_share_prompts(base)
     try:
         # Trainable and without a further configuration: the trainer freezes a copy of the adapter as the reference.
         model = PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
@@ -81,7 +83,7 @@ def train_dpo(
         processing_class=tokenizer,
         callbacks=[watcher(on_step)],
     )
-    run(trainer, resume=resume)
+    run(trainer, resume=resume, shares=shares)
     finish(out, trainer.model, record, trainer.state.log_history)
     return record
 

@@ -7,10 +7,35 @@ where only the replies' have a loss.
 
 import itertools
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNSCORED = -100
+# A prompt and two replies to it, in tokens, that most models differ over.
+_TRIED = ([5, 9, 14, 6, 11, 8], ([12, 7, 15, 10], [13, 5, 9, 12]))
+
+
+def can_share_prompts(base: Any) -> bool:
+    """Try whether a model gives replies that lie behind one prompt the log-probabilities that each has alone.
+
+    Not so for models that scale or cap what their head gives, or that carry a state from token to token.
+    """
+    import torch
+
+    prompt, replies = _TRIED
+    ids = [*prompt, *itertools.chain.from_iterable(replies)]
+    labels = [*[UNSCORED] * len(prompt), *ids[len(prompt) :]]
+    with torch.no_grad():
+        alone = [
+            base(input_ids=torch.tensor([[*prompt, *reply]], device=base.device)).logits[0, len(prompt) - 1 : -1]
+            for reply in replies
+        ]
+        try:
+            together = _logits(base, [ids], [labels], {}, replies[0][-1])
+        except (TypeError, AttributeError, KeyError, IndexError, RuntimeError, ValueError):
+            return False
+    theirs, ours = torch.cat(alone).float().log_softmax(-1), together.log_softmax(-1)
+    return bool((ours - theirs).abs().max() <= 0.01 * theirs.abs().max())
 
 
 def share_prompts(model: Any, end: int) -> None:
@@ -33,18 +58,9 @@ def share_prompts(model: Any, end: int) -> None:
         if not fused_lm_head:
             return before(*inputs, input_ids=input_ids, labels=labels, **more)
         count = more.pop("num_items_in_batch", None)
-        ids, positions, seen, sources = _together(input_ids.tolist(), labels.tolist(), end)
-        device = input_ids.device
-        more |= {
-            "position_ids": positions.to(device),
-            # Added to the attention's weights: what is not seen has none.
-            "attention_mask": torch.where(seen, 0.0, -torch.inf)[:, None].to(device),
-            "use_cache": False,
-        }
-        hidden = self.base_model(ids.to(device), **more).last_hidden_state
         mask = labels[:, 1:] != UNSCORED
         wanted = labels[:, 1:][mask]
-        logits = self.get_output_embeddings()(hidden.flatten(0, 1)[sources.to(device)]).float()
+        logits = _logits(self, input_ids.tolist(), labels.tolist(), more, end)
         told = logits.log_softmax(-1)
 
         def placed(values: Any) -> Any:
@@ -65,6 +81,26 @@ def share_prompts(model: Any, end: int) -> None:
         )
 
     base.forward = types.MethodType(forward, base)
+
+
+def _logits(
+    base: Any, ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], more: Mapping[str, Any], end: int
+) -> Any:
+    """Return what the head gives for each labelled token, in the order of the rows: [labelled, vocabulary], float32."""
+    import torch
+
+    tokens, positions, seen, sources = (made.to(base.device) for made in _together(ids, labels, end))
+    hidden = base.base_model(
+        tokens,
+        **{
+            **more,
+            "position_ids": positions,
+            # Added to the attention's weights: what is not seen has none.
+            "attention_mask": torch.where(seen, 0.0, -torch.inf)[:, None],
+            "use_cache": False,
+        },
+    ).last_hidden_state
+    return base.get_output_embeddings()(hidden.flatten(0, 1)[sources]).float()
 
 
 def _together(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], end: int) -> tuple[Any, Any, Any, Any]:

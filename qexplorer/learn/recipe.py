@@ -67,8 +67,8 @@ async def fill_from(
         flagged = {flag.listing.id for flag in flags}
         others = [normalise(row.text) for row in listings if row.id not in flagged]
         report = train_triage(
-            # Without sellers: of a few hundred flags two sellers share little, and a model that is shown what finds
-            # little learns not to trust what it is shown.
+            # Without sellers, as the packaged adapter's data was made: with them the prompts show other spans, and an
+            # adapter that was trained so was no better.
             [KnownFlag(text=normalise(flag.listing.text), policy=flag.policy) for flag in flags],
             others[:MOST_UNLABELLED],
             path,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, TrainingError
-from qexplorer.learn.forward import share_prompts
+from qexplorer.learn.forward import can_share_prompts, share_prompts
 from qexplorer.learn.guards import check_log
 from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
@@ -46,7 +46,9 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     count = sum(map(len, replies.values()))
     if count < FEWEST_ROWS:
         raise BadInputError(f"{data} has {count} rows", remedy="Give more flags, or an index that holds siblings")
-    rows = [row for prompt, said in replies.items() for row in _rows(prompt, said)]
+    shares = can_share_prompts(base)
+    together = MOST_TOGETHER if shares else 1
+    rows = [row for prompt, said in replies.items() for row in _rows(prompt, said, together)]
     record |= {"rows": count, "tokens": sum(len(row["input_ids"]) for row in rows), "prompt": template.version}
     with first_then_others():
         resume = fresh_or_resumed(out, record)
@@ -61,24 +63,28 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
         ),
         callbacks=[watcher(on_step)],
     )
-    run(trainer, resume=resume)
+    run(trainer, resume=resume, shares=shares)
     finish(out, trainer.model, record, trainer.state.log_history)
     return record
 
 
-def _rows(prompt: Sequence[int], replies: Sequence[Sequence[int]]) -> Iterator[dict[str, list[int]]]:
-    """Give the replies to a prompt a row with it, where they are few: the trainer's pass computes it once."""
-    for start in range(0, len(replies), MOST_TOGETHER):
-        said = list(itertools.chain.from_iterable(replies[start : start + MOST_TOGETHER]))
+def _rows(prompt: Sequence[int], replies: Sequence[Sequence[int]], together: int) -> Iterator[dict[str, list[int]]]:
+    """Give at most so many replies to a prompt a row with it: the trainer's pass computes the prompt once a row."""
+    for start in range(0, len(replies), together):
+        said = list(itertools.chain.from_iterable(replies[start : start + together]))
         yield {"input_ids": [*prompt, *said], "completion_mask": [0] * len(prompt) + [1] * len(said)}
 
 
-def run(trainer: Any, *, resume: bool) -> None:
-    """Train, or go on from the last checkpoint. Raises TrainingError with the reason when a guard has stopped it."""
+def run(trainer: Any, *, resume: bool, shares: bool) -> None:
+    """Train, or go on from the last checkpoint; `shares` says whether the model can share prompts.
+
+    Raises TrainingError with the reason when a guard has stopped it.
+    """
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    share_prompts(trainer.model, trainer.processing_class.eos_token_id)
+    if shares:
+        share_prompts(trainer.model, trainer.processing_class.eos_token_id)
     trainer.train(resume_from_checkpoint=resume or None)
     stopped = [each.error for each in trainer.callback_handler.callbacks if getattr(each, "error", None)]
     if stopped:

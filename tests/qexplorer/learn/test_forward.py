@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qexplorer.learn.forward import UNSCORED, share_prompts
+from qexplorer.learn.forward import UNSCORED, can_share_prompts, share_prompts
 from qexplorer.learn.training import load_base
 from qexplorer.llm.tiny import save_tiny_model
 
@@ -104,3 +104,36 @@ def test_a_prompt_is_computed_once(passes: Passes) -> None:
     embeddings.register_forward_hook(lambda _module, given, _out: computed.append(given[0].shape))
     passes.over([(PROMPTS[0], reply) for reply in REPLIES])
     assert computed == [(1, len(PROMPTS[0]) + sum(map(len, REPLIES)))]
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "shares"),
+    [
+        ("llama", {}, True),
+        ("qwen3", {}, True),
+        ("gemma3_text", {"sliding_window": 16}, True),
+        ("granite", {"logits_scaling": 8.0}, False),
+        ("gemma2", {"final_logit_softcapping": 1.0}, False),
+        ("mamba", {"state_size": 4}, False),
+    ],
+)
+def test_a_model_for_which_it_would_be_another_is_told(kind: str, more: dict[str, Any], *, shares: bool) -> None:
+    """What is done to the logits behind the head is no part of our pass, and a state runs on through all replies."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SMALL, **more), attn_implementation="eager")
+    assert can_share_prompts(model.eval()) is shares

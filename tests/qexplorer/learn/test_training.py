@@ -101,6 +101,23 @@ def test_a_step_is_so_many_prompts_with_all_their_replies(model: Path, tmp_path:
     assert steps == [1, 2, 3, 4]
 
 
+def test_a_model_that_cannot_share_prompts_learns_each_reply_alone(model: Path, tmp_path: Path) -> None:
+    """One that scales its logits: sixteen listings with two replies each are eight steps of four."""
+    from transformers import AutoTokenizer, GraniteConfig, GraniteForCausalLM
+
+    known = json.loads((model / "config.json").read_text())
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    scaling = GraniteConfig(logits_scaling=8.0, initializer_range=0.5, **{name: known[name] for name in names})
+    GraniteForCausalLM(scaling).save_pretrained(tmp_path / "granite")
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path / "granite")
+    data = write_table(tmp_path / "sft.parquet", flags(reply=["zaza; lean"]) + flags(reply=["lean"]))
+    steps: list[int] = []
+    out = tmp_path / "out"
+    train_sft(data, out, settings(tmp_path / "granite", epochs=1.0), lambda done, *_: steps.append(done))
+    assert steps == list(range(1, 9))
+    assert logprob(tmp_path / "granite", out, "lean") > logprob(tmp_path / "granite", None, "lean") + 1
+
+
 def test_the_engine_answers_with_the_adapter(model: Path, adapter: Path) -> None:
     """And sees the very tokens that were trained on."""
     from qexplorer.learn.training import load_base, prompt_ids
