@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# What beam search may keep of its steps: each has a score for every row and word of the vocabulary.
+KEPT_BYTES = 2**29
+
+
 def generate_plainly(
     model: Any,
     ids: Sequence[Sequence[int]],
@@ -22,39 +26,71 @@ def generate_plainly(
 
     Samples follow the seed for the same batch. `check` is called at each step and may raise to stop.
     """
+    at_once = len(ids)
+    if source == "beam":
+        prompt_bytes = 4 * model.config.vocab_size * sampling.max_new_tokens * max(sampling.beams, 2)
+        at_once = max(1, KEPT_BYTES // prompt_bytes)
+    rows: list[Row] = []
+    for start in range(0, len(ids), at_once):
+        for row in _generate(model, ids[start : start + at_once], sampling, source, stops, check):
+            row.prompt += start
+            rows.append(row)
+    return rows
+
+
+def _generate(
+    model: Any,
+    ids: Sequence[Sequence[int]],
+    sampling: Sampling,
+    source: GenerationSource,
+    stops: Stops,
+    check: Callable[[], None],
+) -> list[Row]:
     import torch
 
     width = max(map(len, ids))
     padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
+    # The log-probabilities of what was drawn, a step at a time: the logits of all steps, which `generate` would keep,
+    # are 16 GB for 32 listings and a vocabulary of 262,144.
+    latest: list[Tensor] = []
+    drawn: list[Tensor] = []
+
+    def remember(_module: Any, _inputs: Any, output: Any) -> None:
+        latest[:] = [output.logits[:, -1].float()]
 
     def stop(input_ids: "Tensor", _: Any, **__: Any) -> "Tensor":
         check()
+        if source != "beam":
+            drawn.append(latest.pop().log_softmax(-1).gather(1, input_ids[:, -1:]))
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     per_prompt = {"greedy": 1, "sample": sampling.samples, "beam": sampling.beams}[source]
-    with torch.random.fork_rng(), torch.inference_mode():
-        torch.manual_seed(sampling.seed)
-        output = model.generate(
-            input_ids=padded,
-            attention_mask=mask,
-            max_new_tokens=sampling.max_new_tokens,
-            num_return_sequences=per_prompt,
-            eos_token_id=sorted(stops.ends | stops.lines),
-            begin_suppress_tokens=sorted(stops.lines) or None,
-            pad_token_id=0,
-            stopping_criteria=[stop],
-            return_dict_in_generate=True,
-            output_logits=source != "beam",
-            output_scores=source == "beam",
-            **_strategy(sampling, source),
-        )
-        scores = model.compute_transition_scores(
-            output.sequences,
-            output.scores if source == "beam" else output.logits,
-            getattr(output, "beam_indices", None),
-            normalize_logits=source != "beam",
-        )
+    hook = model.register_forward_hook(remember)
+    try:
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(sampling.seed)
+            output = model.generate(
+                input_ids=padded,
+                attention_mask=mask,
+                max_new_tokens=sampling.max_new_tokens,
+                num_return_sequences=per_prompt,
+                eos_token_id=sorted(stops.ends | stops.lines),
+                begin_suppress_tokens=sorted(stops.lines) or None,
+                pad_token_id=0,
+                stopping_criteria=[stop],
+                return_dict_in_generate=True,
+                output_scores=source == "beam",
+                **_strategy(sampling, source),
+            )
+            if source == "beam":
+                scores = model.compute_transition_scores(
+                    output.sequences, output.scores, output.beam_indices, normalize_logits=False
+                )
+            else:
+                scores = torch.cat(drawn, dim=1)
+    finally:
+        hook.remove()
     rows: list[Row] = []
     for i, (tokens, logprobs) in enumerate(zip(output.sequences[:, width:].tolist(), scores.tolist(), strict=True)):
         row = Row(prompt=i // per_prompt, source=source)

@@ -1,7 +1,10 @@
+import gc
 from typing import Any
 
 import pytest
+import torch
 
+from qexplorer.llm import plain as plain_module
 from qexplorer.llm.decode import ATTENTION, Decoder, Prefix, Stops, make_rows, register_attention
 from qexplorer.llm.engine import Sampling
 from qexplorer.llm.plain import generate_plainly
@@ -43,6 +46,30 @@ def test_beams_come_best_first(model: Any) -> None:
         assert len({tuple(row.tokens) for row in group}) == 3
         means = [sum(row.logprobs) / len(row.logprobs) for row in group]
         assert means == sorted(means, reverse=True)
+
+
+def test_prompts_go_through_beam_search_as_few_at_once_as_fit(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other they have the same beams."""
+    sampling = Sampling(beams=3, max_new_tokens=6)
+    together = generate_plainly(model, _IDS, sampling, "beam", _STOPS, _pass)
+    monkeypatch.setattr(plain_module, "KEPT_BYTES", 1)
+    apart = generate_plainly(model, _IDS, sampling, "beam", _STOPS, _pass)
+    assert [(row.prompt, row.tokens) for row in apart] == [(row.prompt, row.tokens) for row in together]
+
+
+def test_the_logits_of_earlier_steps_are_not_kept(model: Any) -> None:
+    """With a large vocabulary and many rows they are more than a machine has."""
+    vocabulary = model.config.vocab_size
+    counts: list[int] = []
+
+    def count() -> None:
+        # Not isinstance: proxies among the objects would be woken by it.
+        tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+        counts.append(sum(each.ndim == 2 and each.shape[-1] == vocabulary for each in tensors))
+
+    generate_plainly(model, _IDS, Sampling(samples=2, max_new_tokens=12), "sample", _STOPS, count)
+    assert len(counts) > 6
+    assert counts[-1] <= counts[1]
 
 
 def test_samples_follow_the_seed(model: Any) -> None:
