@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qexplorer.llm.decode import Row, Stops
+from qexplorer.llm.decode import Row, Stops, draw
 from qexplorer.llm.engine import GenerationSource, Sampling
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def _generate(
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     per_prompt = {"greedy": 1, "sample": sampling.samples, "beam": sampling.beams}[source]
+    if source == "sample":
+        padded, mask = (each.repeat_interleave(per_prompt, dim=0) for each in (padded, mask))
     hook = model.register_forward_hook(remember)
     try:
         with torch.random.fork_rng(), torch.inference_mode():
@@ -74,7 +76,7 @@ def _generate(
                 input_ids=padded,
                 attention_mask=mask,
                 max_new_tokens=sampling.max_new_tokens,
-                num_return_sequences=per_prompt,
+                do_sample=False,
                 eos_token_id=sorted(stops.ends | stops.lines),
                 begin_suppress_tokens=sorted(stops.lines) or None,
                 pad_token_id=0,
@@ -100,11 +102,20 @@ def _generate(
 
 
 def _strategy(sampling: Sampling, source: GenerationSource) -> dict[str, Any]:
+    import torch
+
+    def drawn(_: "Tensor", scores: "Tensor") -> "Tensor":
+        # The library's own nucleus sorts the whole vocabulary at each step, which takes longer than the model.
+        uniforms = torch.rand(len(scores), device=scores.device)
+        tokens = draw(scores.float(), uniforms, temperature=sampling.temperature, top_p=sampling.top_p)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
+
     if source == "sample":
-        return {"do_sample": True, "temperature": max(sampling.temperature, 1e-4), "top_p": sampling.top_p, "top_k": 0}
+        return {"logits_processor": [drawn]}
     if source == "beam":
-        return {"do_sample": False, "num_beams": max(sampling.beams, 2), "length_penalty": 1.0}
-    return {"do_sample": False}
+        beams = {"num_beams": max(sampling.beams, 2), "num_return_sequences": sampling.beams}
+        return {**beams, "length_penalty": 1.0}
+    return {}
 
 
 def _cut(row: Row, tokens: Sequence[int], logprobs: Sequence[float], stops: Stops) -> None:

@@ -82,6 +82,16 @@ def test_samples_follow_the_seed(model: Any) -> None:
     assert [row.tokens for row in one] != [row.tokens for row in other]
 
 
+@pytest.mark.parametrize("cold", [{"temperature": 0.0}, {"top_p": 1e-9}])
+def test_a_cold_sample_or_one_of_the_likeliest_token_is_the_greedy_reply(model: Any, cold: dict[str, float]) -> None:
+    """Each prompt has its samples side by side."""
+    sampling = Sampling(samples=2, max_new_tokens=8, **cold)
+    greedy = generate_plainly(model, _IDS, sampling, "greedy", _STOPS, _pass)
+    drawn = generate_plainly(model, _IDS, sampling, "sample", _STOPS, _pass)
+    assert [row.prompt for row in drawn] == [0, 0, 1, 1]
+    assert [row.tokens for row in drawn] == [row.tokens for row in greedy for _ in range(2)]
+
+
 def test_check_may_stop_the_work(model: Any) -> None:
     """The deadline is looked at at every step."""
 
