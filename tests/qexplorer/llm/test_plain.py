@@ -83,7 +83,7 @@ def test_samples_follow_the_seed(model: Any) -> None:
 
 
 @pytest.mark.parametrize("cold", [{"temperature": 0.0}, {"top_p": 1e-9}])
-def test_a_cold_sample_or_one_of_the_likeliest_token_is_the_greedy_reply(model: Any, cold: dict[str, float]) -> None:
+def test_a_cold_sample_or_one_of_the_likeliest_token_is_the_greedy_reply(model: Any, cold: dict[str, Any]) -> None:
     """Each prompt has its samples side by side."""
     sampling = Sampling(samples=2, max_new_tokens=8, **cold)
     greedy = generate_plainly(model, _IDS, sampling, "greedy", _STOPS, _pass)
