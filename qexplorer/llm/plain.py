@@ -28,7 +28,7 @@ def generate_plainly(
     """
     at_once = len(ids)
     if source == "beam":
-        prompt_bytes = 4 * model.config.vocab_size * sampling.max_new_tokens * max(sampling.beams, 2)
+        prompt_bytes = 4 * model.config.get_text_config().vocab_size * sampling.max_new_tokens * max(sampling.beams, 2)
         at_once = max(1, KEPT_BYTES // prompt_bytes)
     rows: list[Row] = []
     for start in range(0, len(ids), at_once):
