@@ -17,6 +17,15 @@ def test_what_two_people_share_is_promised_to_others_in_vain() -> None:
     assert worth(flags, [who for who in range(8) for _ in range(12)]) > 10.0
 
 
+def test_to_find_the_flag_that_is_asked_for_keeps_no_promise() -> None:
+    """Where nobody else was flagged under its policy, a text finds itself alone, and so nothing."""
+    flags = [f"strong brand{n % 2} lot{n} jar{n}" for n in range(40)]
+    found = text_worth(
+        flags, list(range(40)), OTHERS, 20, policies=[f"policy{n}" for n in range(40)], posters=list(range(40))
+    )
+    assert found < 2.0
+
+
 def test_nothing_to_ask_is_no_opinion() -> None:
     """One poster cannot be halved, and flags that share nothing promise nothing."""
     assert worth([f"strong brand lot{n}" for n in range(6)], [1] * 6) == 1.0
