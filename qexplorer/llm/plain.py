@@ -1,6 +1,7 @@
 """Generation by transformers itself: beam search, and models that cannot share a prefix."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qexplorer.llm.decode import Row, Stops, draw
@@ -26,28 +27,14 @@ def generate_plainly(
 
     Samples follow the seed for the same batch. `check` is called at each step and may raise to stop.
     """
-    at_once = len(ids)
-    if source == "beam":
-        prompt_bytes = 4 * model.config.get_text_config().vocab_size * sampling.max_new_tokens * max(sampling.beams, 2)
-        at_once = max(1, KEPT_BYTES // prompt_bytes)
-    rows: list[Row] = []
-    for start in range(0, len(ids), at_once):
-        for row in _generate(model, ids[start : start + at_once], sampling, source, stops, check):
-            row.prompt += start
-            rows.append(row)
-    return rows
-
-
-def _generate(
-    model: Any,
-    ids: Sequence[Sequence[int]],
-    sampling: Sampling,
-    source: GenerationSource,
-    stops: Stops,
-    check: Callable[[], None],
-) -> list[Row]:
     import torch
 
+    if source == "beam" and len(ids) > (fitting := _fitting(model, sampling)):
+        apart: list[Row] = []
+        for start in range(0, len(ids), fitting):
+            some = generate_plainly(model, ids[start : start + fitting], sampling, source, stops, check)
+            apart += [replace(row, prompt=start + row.prompt) for row in some]
+        return apart
     width = max(map(len, ids))
     padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
@@ -57,7 +44,8 @@ def _generate(
     drawn: list[Tensor] = []
 
     def remember(_module: Any, _inputs: Any, output: Any) -> None:
-        latest[:] = [output.logits[:, -1].float()]
+        if source != "beam":
+            latest[:] = [output.logits[:, -1].float()]
 
     def stop(input_ids: "Tensor", _: Any, **__: Any) -> "Tensor":
         check()
@@ -99,6 +87,12 @@ def _generate(
         _cut(row, tokens, logprobs, stops)
         rows.append(row)
     return rows
+
+
+def _fitting(model: Any, sampling: Sampling) -> int:
+    """Return how many prompts may go through beam search at once."""
+    words: int = model.config.get_text_config().vocab_size
+    return max(1, KEPT_BYTES // (4 * words * sampling.max_new_tokens * max(sampling.beams, 2)))
 
 
 def _strategy(sampling: Sampling, source: GenerationSource) -> dict[str, Any]:
