@@ -1,14 +1,14 @@
 """Judging what the searches found: scores, the queries that add to each other, near-duplicates folded."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from qexplorer.candidates import Proposal
 from qexplorer.discoveries import Discoveries
 from qexplorer.near_duplicates import Fingerprint, Group, fingerprint
 from qexplorer.normalise import normalise
-from qexplorer.rank import Scored, merge, select
+from qexplorer.rank import Scored, in_order, merge, select
 from qexplorer.search.backend import Hit, SearchKind
 from qexplorer.searching import Searching, hit_key
 from qexplorer.settings import ExploreSettings
@@ -17,6 +17,8 @@ from qexplorer.triage import Triage
 from qexplorer.turns import in_turns
 
 Fresh = Sequence[Sequence[tuple[Searched, list[Hit]]]]
+Ranked = Sequence[tuple[str, Scored]]
+LOOKED_AT = 2
 
 
 class Judging:
@@ -55,8 +57,11 @@ class Judging:
             select(queries, seed.policy.triage_threshold, last=_text_matches(row))
             for seed, row, queries in zip(seeds, searched, scored, strict=True)
         ]
-        marks = await _marks(seeds, scored, chosen)
-        groups = await self._groups(seeds, marks, now)
+        hits = [
+            in_order([(name, queries[name]) for name in names], seed.policy.triage_threshold)
+            for seed, queries, names in zip(seeds, scored, chosen, strict=True)
+        ]
+        groups, marks = await self._look_up(seeds, hits, now)
         return [
             Judged(
                 proposal=proposal,
@@ -64,16 +69,10 @@ class Judging:
                 searched={entry.step.key: entry for entry in row},
                 scored=queries,
                 chosen=tuple(names),
-                merged=merge(
-                    [(name, queries[name]) for name in names],
-                    groups[seed.policy.id],
-                    marks,
-                    threshold=seed.policy.triage_threshold,
-                    cap=seed.policy.cap_per_seed,
-                ),
+                merged=merge(row_hits, groups[seed.policy.id], marks, cap=seed.policy.cap_per_seed),
             )
-            for seed, proposal, steps, row, queries, names in zip(
-                seeds, proposals, plans, searched, scored, chosen, strict=True
+            for seed, proposal, steps, row, queries, names, row_hits in zip(
+                seeds, proposals, plans, searched, scored, chosen, hits, strict=True
             )
         ]
 
@@ -102,33 +101,41 @@ class Judging:
             for seed, row in zip(seeds, fresh, strict=True)
         ]
 
-    async def _groups(self, seeds: Sequence[Seed], marks: Mapping[str, Fingerprint], now: datetime) -> dict[str, Group]:
-        """Return for each policy what its hits must not repeat: the batch's seeds and the known items like them."""
+    async def _look_up(
+        self, seeds: Sequence[Seed], hits: Sequence[Ranked], now: datetime
+    ) -> tuple[dict[str, Group], dict[str, Fingerprint]]:
+        """Return for each policy what its hits must not repeat, and fingerprints of the hits that may be shown.
+
+        Not to be repeated are the batch's seeds and known items. A hit that may be shown is among the first of its flag
+        that differ, `LOOKED_AT` times as many as may be shown, or like one of them: some turn out to be like known
+        items, so there are more, but each is looked up, so there are not all.
+        """
+        texts = {hit.review_key: hit.normalised for row in hits for _, hit in row}
+        marks = dict(zip(texts, await in_turns(fingerprint, list(texts.values()), len), strict=True))
         groups: dict[str, Group] = {}
-        for seed in seeds:
-            group = groups.setdefault(seed.policy.id, Group(self._settings.near_duplicate))
-            group.add(seed.item.review_key, seed.mark.hashes, seed.mark.bands)
-        if self._discoveries is not None and marks:
-            bands = {band for mark in marks.values() for band in mark.bands}
-            for known in await self._discoveries.alike(sorted(bands)):
-                if known.policy in groups and self._searching.held(known, now):
-                    groups[known.policy].add(known.review_key, known.hashes, bands.intersection(known.bands))
-        return groups
+        different: dict[str, dict[str, Fingerprint]] = {}
+        kept: dict[str, Fingerprint] = {}
+        for seed, row in zip(seeds, hits, strict=True):
+            own = Group(self._settings.near_duplicate)
+            for group in (own, groups.setdefault(seed.policy.id, Group(self._settings.near_duplicate))):
+                group.add(seed.item.review_key, seed.mark.hashes, seed.mark.bands)
+            left = LOOKED_AT * seed.policy.cap_per_seed
+            for _, hit in row:
+                mark = marks[hit.review_key]
+                if own.like(mark) is None:
+                    if left == 0:
+                        continue
+                    left -= 1
+                    own.add(hit.review_key, mark.hashes, mark.bands)
+                    different.setdefault(seed.policy.id, {})[hit.review_key] = mark
+                kept[hit.review_key] = mark
+        if self._discoveries is not None:
+            for policy, asked in different.items():
+                for known in await self._discoveries.alike(policy, list(asked.values())):
+                    if self._searching.held(known, now):
+                        groups[policy].add(known.review_key, known.hashes, known.bands)
+        return groups, kept
 
 
 def _text_matches(row: Sequence[Searched]) -> frozenset[str]:
     return frozenset(entry.step.key for entry in row if entry.step.candidate.kind is SearchKind.WHOLE_TEXT)
-
-
-async def _marks(
-    seeds: Sequence[Seed], scored: Sequence[Mapping[str, Sequence[Scored]]], chosen: Sequence[Sequence[str]]
-) -> dict[str, Fingerprint]:
-    """Return the fingerprints of the hits that could be shown, by review key."""
-    texts = {
-        hit.review_key: hit.normalised
-        for seed, queries, names in zip(seeds, scored, chosen, strict=True)
-        for name in names
-        for hit in queries[name]
-        if hit.shown(seed.policy.triage_threshold)
-    }
-    return dict(zip(texts, await in_turns(fingerprint, list(texts.values()), len), strict=True))

@@ -70,43 +70,37 @@ class Merged:
 
     shown: tuple[Shown, ...]
     repeats: tuple[str, ...]
-    over_cap: int
-    below_threshold: int
 
 
-def merge(
-    queries: Sequence[tuple[str, Sequence[Scored]]],
-    group: Group,
-    marks: Mapping[str, Fingerprint],
-    *,
-    threshold: float,
-    cap: int,
-) -> Merged:
-    """Return the hits of the chosen queries as one list, best first, near-duplicates folded.
+def in_order(queries: Sequence[tuple[str, Sequence[Scored]]], threshold: float) -> list[tuple[str, Scored]]:
+    """Return the hits of the chosen queries that triage lets through as one list, best first, each with its query.
 
-    `group` holds the seed and the known items and is extended by what is shown; `marks` are the fingerprints
-    by review key. A hit belongs to the first query that found it.
+    A hit belongs to the first query that found it. Without a triage the order is that of the queries and their ranks.
     """
     first: dict[str, tuple[str, Scored]] = {}
     for name, hits in queries:
         for hit in hits:
-            first.setdefault(hit.review_key, (name, hit))
-    # Without a triage the order is that of the queries and their ranks: sorting is stable.
-    ordered = sorted(first.values(), key=lambda pair: -(pair[1].score or 0.0))
-    wanted = [pair for pair in ordered if pair[1].shown(threshold)]
+            if hit.shown(threshold):
+                first.setdefault(hit.review_key, (name, hit))
+    return sorted(first.values(), key=lambda pair: -(pair[1].score or 0.0))
+
+
+def merge(hits: Sequence[tuple[str, Scored]], group: Group, marks: Mapping[str, Fingerprint], *, cap: int) -> Merged:
+    """Return what is shown of hits in order, near-duplicates folded.
+
+    `group` holds the seed and the known items and is extended by what is shown; `marks` are the fingerprints by review
+    key. A hit without one is not shown: so far down the list nobody has looked for known items like it.
+    """
     shown: dict[str, tuple[str, Scored, list[str]]] = {}
     repeats: list[str] = []
-    over_cap = 0
-    for name, hit in wanted:
-        mark = marks[hit.review_key]
-        like = group.like(mark)
-        if like == hit.review_key:
+    for name, hit in hits:
+        mark = marks.get(hit.review_key)
+        like = group.like(mark) if mark is not None else None
+        if mark is None or like == hit.review_key:
             continue
         if like is not None:
             (shown[like][2] if like in shown else repeats).append(hit.hit.listing_id)
-        elif len(shown) >= cap:
-            over_cap += 1
-        else:
+        elif len(shown) < cap:
             group.add(hit.review_key, mark.hashes, mark.bands)
             shown[hit.review_key] = (name, hit, [])
     return Merged(
@@ -115,6 +109,4 @@ def merge(
             for key, (name, hit, same) in shown.items()
         ),
         repeats=tuple(repeats),
-        over_cap=over_cap,
-        below_threshold=len(ordered) - len(wanted),
     )

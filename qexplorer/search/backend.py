@@ -122,8 +122,35 @@ class DocumentStore(Protocol):
         Raises SearchUnavailableError when any write failed for another reason.
         """
 
-    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
-        """Return documents with any of the values in a keyword field; the last second may be missing."""
+    async def find(
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Mapping[str, str] | None = None,
+    ) -> list[Document]:
+        """Return documents with any of the values in a keyword field, and all of `matching`.
+
+        The last second may be missing.
+        """
+
+    async def sharing(
+        self,
+        index: str,
+        field_name: str,
+        rows: Sequence[Sequence[str]],
+        size: int,
+        *,
+        least: int,
+        matching: Mapping[str, str],
+    ) -> list[list[Document]]:
+        """Return for each row the documents that have all of `matching` and share `least` of its values or more.
+
+        The values are those of a keyword field. The documents are `size` at most, those that share most first. The last
+        second may be missing.
+        """
 
     async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on; the last second may be missing."""

@@ -31,6 +31,7 @@ RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 HOPELESS = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 GET_CHUNK = 1_000
 WRITE_CHUNK = 500
+ROWS_CHUNK = 200
 
 
 class OpenSearchClient:
@@ -159,27 +160,50 @@ class OpenSearchClient:
                 conflicts |= _refused(index, next(iter(item.values())))
         return conflicts
 
-    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
-        """Return documents with any of the values in a keyword field."""
+    async def find(
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Mapping[str, str] | None = None,
+    ) -> list[Document]:
+        """Return documents with any of the values in a keyword field, and all of `matching`."""
         if not values:
             return []
-        body = {
-            "query": {"bool": {"filter": [{"terms": {field_name: list(values)}}]}},
-            "size": size,
-            "seq_no_primary_term": True,
-            # What a claim holds is large and read by id.
-            "_source": {"excludes": ["suspect"]},
-        }
-        answer = await self.request("POST", f"/{index}/_search", body)
-        problem = _problem(answer)
-        if problem is not None:
-            raise SearchUnavailableError(f"{index} cannot be searched: {problem[1]}")
-        return [_document(hit) for hit in answer["hits"]["hits"]]
+        query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching or {})]}}
+        answer = await self.request("POST", f"/{index}/_search", _body_of_ours(query, size))
+        return _documents(index, answer)
+
+    async def sharing(
+        self,
+        index: str,
+        field_name: str,
+        rows: Sequence[Sequence[str]],
+        size: int,
+        *,
+        least: int,
+        matching: Mapping[str, str],
+    ) -> list[list[Document]]:
+        """Return for each row the documents that share at least `least` of its values, those that share most first.
+
+        Those that share rare values come before others that share as many.
+        """
+        found: list[list[Document]] = []
+        for chunk in _chunks(list(rows), ROWS_CHUNK):
+            lines: list[bytes] = []
+            for row in chunk:
+                shared = {"should": [{"term": {field_name: value}} for value in row], "minimum_should_match": least}
+                query = {"bool": {**shared, "filter": _terms(matching)}}
+                lines += [orjson.dumps({"index": index}), orjson.dumps(_body_of_ours(query, size))]
+            answer = await self.request("POST", "/_msearch", b"\n".join(lines) + b"\n")
+            found += [_documents(index, part) for part in answer["responses"]]
+        return found
 
     async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on."""
-        filters: list[dict[str, Any]] = [{"term": {name: value}} for name, value in matching.items()]
-        filters.append({"range": {"at": {"gte": since.isoformat()}}})
+        filters = [*_terms(matching), {"range": {"at": {"gte": since.isoformat()}}}]
         answer = await self.request("POST", f"/{index}/_count", {"query": {"bool": {"filter": filters}}})
         return int(answer["count"])
 
@@ -354,6 +378,23 @@ def _document(doc: Mapping[str, Any]) -> Document:
         seq_no=doc.get("_seq_no", -1),
         primary_term=doc.get("_primary_term", -1),
     )
+
+
+def _documents(index: str, answer: Mapping[str, Any]) -> list[Document]:
+    """Return the documents of a search of ours; raises SearchUnavailableError where it is no whole answer."""
+    problem = _problem(answer)
+    if problem is not None:
+        raise SearchUnavailableError(f"{index} cannot be searched: {problem[1]}")
+    return [_document(hit) for hit in answer["hits"]["hits"]]
+
+
+def _body_of_ours(query: Mapping[str, Any], size: int) -> dict[str, Any]:
+    # What a claim holds is large and read by id.
+    return {"query": query, "size": size, "seq_no_primary_term": True, "_source": {"excludes": ["suspect"]}}
+
+
+def _terms(matching: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"term": {name: value}} for name, value in matching.items()]
 
 
 def _refused(index: str, item: Mapping[str, Any]) -> set[str]:

@@ -37,17 +37,42 @@ class MemoryStore:
             )
         return conflicts
 
-    async def find(self, index: str, field_name: str, values: Sequence[str], size: int) -> list[Document]:
-        """Return documents with any of the values in a keyword field."""
-        wanted = set(values)
-        found = [doc for doc in self._index(index).values() if wanted & set(_values(doc.source.get(field_name)))]
-        return found[:size]
+    async def find(
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Mapping[str, str] | None = None,
+    ) -> list[Document]:
+        """Return documents with any of the values in a keyword field, and all of `matching`."""
+        found = self._index(index).values()
+        return [doc for doc in found if _shared(doc, field_name, values) and _matches(doc, matching or {})][:size]
+
+    async def sharing(
+        self,
+        index: str,
+        field_name: str,
+        rows: Sequence[Sequence[str]],
+        size: int,
+        *,
+        least: int,
+        matching: Mapping[str, str],
+    ) -> list[list[Document]]:
+        """Return for each row the documents that share at least `least` of its values, those that share most first."""
+        documents = [doc for doc in self._index(index).values() if _matches(doc, matching)]
+        found = []
+        for row in rows:
+            shared = [(_shared(doc, field_name, row), doc) for doc in documents]
+            best = sorted((each for each in shared if each[0] >= least), key=lambda each: -each[0])
+            found.append([doc for _, doc in best[:size]])
+        return found
 
     async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on."""
         return sum(
-            all(doc.source.get(name) == value for name, value in matching.items())
-            and datetime.fromisoformat(doc.source["at"]) >= since
+            _matches(doc, matching) and datetime.fromisoformat(doc.source["at"]) >= since
             for doc in self._index(index).values()
         )
 
@@ -55,6 +80,14 @@ class MemoryStore:
         if self.down:
             raise SearchUnavailableError("the memory store is down")
         return self._documents.setdefault(index, {})
+
+
+def _matches(document: Document, matching: Mapping[str, str]) -> bool:
+    return all(document.source.get(name) == value for name, value in matching.items())
+
+
+def _shared(document: Document, field_name: str, values: Sequence[str]) -> int:
+    return len(set(values).intersection(_values(document.source.get(field_name))))
 
 
 def _values(value: Any) -> Iterable[str]:

@@ -200,11 +200,30 @@ async def test_a_replacement_names_the_version_that_it_read(place: Place) -> Non
 
 async def test_documents_are_found_by_any_of_several_values(place: Place) -> None:
     """`find` matches whole values, also one of a list."""
-    documents = [doc("1", bands=["x", "y"]), doc("2", bands=["z"]), doc("3", bands=["q"])]
+    documents = [doc("1", bands=["x", "y"]), doc("2", bands=["z"], policy="p"), doc("3", bands=["q"])]
     await place.store.write(place.documents, documents, WriteMode.CREATE)
-    if isinstance(place, RealPlace):
-        await place._client.request("POST", f"/{place.documents}/_refresh")
-    assert {document.id for document in await place.store.find(place.documents, "bands", ["y", "z"], 10)} == {"1", "2"}
+    await place.refresh()
+    find = place.store.find
+    assert {document.id for document in await find(place.documents, "bands", ["y", "z"], 10)} == {"1", "2"}
+    narrowed = await find(place.documents, "bands", ["y", "z"], 10, matching={"policy": "p"})
+    assert [document.id for document in narrowed] == ["2"]
+
+
+async def test_documents_are_found_by_how_much_they_share(place: Place) -> None:
+    """For each row of values on its own: those that share most of it first, none that shares too little of it."""
+    rows = {
+        "most": ("p", "abcd"), "some": ("p", "abc"), "few": ("p", "ax"), "other": ("q", "abcd"), "second": ("p", "xyz"),
+    }  # fmt: skip
+    documents = [doc(name, policy=policy, bands=list(bands)) for name, (policy, bands) in rows.items()]
+    # Enough that share a little to hide the others from who takes just any of them.
+    documents += [doc(f"crowd{n}", policy="p", bands=["a", "b", f"only{n}"]) for n in range(30)]
+    await place.store.write(place.documents, documents, WriteMode.CREATE)
+    await place.refresh()
+    sharing = place.store.sharing
+    asked = [list("abcde"), list("xyz"), ["nothing"]]
+    found = await sharing(place.documents, "bands", asked, 2, least=2, matching={"policy": "p"})
+    assert [[document.id for document in row] for row in found] == [["most", "some"], ["second"], []]
+    assert await sharing(place.documents, "bands", [], 2, least=2, matching={"policy": "p"}) == []
 
 
 async def test_nothing_asked_is_nothing_done(place: Place) -> None:

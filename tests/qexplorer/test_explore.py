@@ -35,10 +35,11 @@ class World:
         *listings: Listing,
         triage: WordTriage | None = None,
         explore: ExploreSettings | None = None,
+        store: MemoryStore | None = None,
         **search: Any,
     ) -> None:
         self.clock = ManualClock()
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.searcher = MemorySearcher(listings={"listings": list(listings)})
         self.bank = QueryBank(self.store, "bank")
         self.discoveries = Discoveries(self.store, "discoveries")
@@ -215,6 +216,53 @@ async def test_near_duplicates_are_folded_into_one_review() -> None:
     (answer,) = await world.ask(a_flag("a1", "x"), says="plug gummies")
     (suspect,) = answer.suspects
     assert {suspect.listing_id, *suspect.near_duplicates} == {"b2", "c3"}
+
+
+async def test_what_repeats_a_known_item_is_not_shown_however_much_is_known() -> None:
+    """Thousands of known items that are a little like the hits do not hide the one that says the same."""
+    words = "plug gummies fresh batch strong taste mix drops"
+    world = World(a_listing("b2", f"{words} tonight"), a_listing("c3", "plug zaza lean exotic pack"))
+    crowd = [a_flag(f"k{n}", f"plug gummies fresh batch strong w{n} x{n} y{n}") for n in range(2000)]
+    known = [*crowd, a_flag("same", f"{words} today")]
+    await world.explorer.seeds([(flag, POLICY, None) for flag in known], Run(run_id="r"))
+    (answer,) = await world.ask(a_flag("a1", "unrelated"), says="plug")
+    assert ids(answer) == {"c3"}
+
+
+async def test_a_known_item_of_another_policy_hides_nothing() -> None:
+    """Each policy has its own review of the same words."""
+    text = "plug gummies fresh batch strong taste mix {}"
+    world = World(a_listing("b2", text.format("one")))
+    other = Policy(id="fakes", kinds=("drugs",))
+    await world.explorer.seeds([(a_flag("z9", text.format("two")), other, None)], Run(run_id="r"))
+    (answer,) = await world.ask(a_flag("a1", "x"), says="plug gummies")
+    assert ids(answer) == {"b2"}
+
+
+async def test_repeats_of_known_items_take_no_place_from_others() -> None:
+    """With room for one, the first is like a known item: the second is shown."""
+    texts = [f"zaza{n} lean{n} exotic{n} pack{n} drops{n} plug" for n in range(5)]
+    world = World(*(a_listing(f"b{n}", text) for n, text in enumerate(texts)))
+    one = replace_policy(cap_per_seed=1)
+    await world.explorer.seeds([(a_flag("k0", texts[0] + " now"), one, None)], Run(run_id="r"))
+    (answer,) = await world.ask(a_flag("a1", "x"), says="plug", policy=one)
+    assert ids(answer) == {"b1"}
+
+
+async def test_no_more_is_looked_up_than_may_be_shown_twice_over() -> None:
+    """However much a flag finds: of thirty different hits, for a cap of two, four."""
+
+    class Asked(MemoryStore):
+        rows = 0
+
+        async def sharing(self, index: str, field_name: str, rows: Any, size: int, **which: Any) -> Any:
+            self.rows += len(rows)
+            return await super().sharing(index, field_name, rows, size, **which)
+
+    store = Asked()
+    world = World(*(a_listing(f"b{n}", f"zaza{n} lean{n} exotic{n} plug") for n in range(30)), store=store)
+    (answer,) = await world.ask(a_flag("a1", "x"), says="plug", policy=replace_policy(cap_per_seed=2))
+    assert (len(answer.suspects), store.rows) == (2, 4)
 
 
 async def test_a_suspect_names_the_other_searches_that_found_it() -> None:

@@ -1,7 +1,7 @@
 """Which queries are kept and which hits are shown."""
 
 from qexplorer.near_duplicates import Fingerprint, Group, fingerprint
-from qexplorer.rank import Scored, merge, select
+from qexplorer.rank import Scored, in_order, merge, select
 from qexplorer.search.backend import Hit
 
 
@@ -43,11 +43,9 @@ def test_without_a_triage_every_query_that_adds_a_hit_is_kept_in_order() -> None
 
 
 def test_the_queue_is_one_list_best_first() -> None:
-    """Hits of all queries are ordered by score; below the threshold they are counted and not shown."""
+    """Hits of all queries are ordered by score, each with the first that found it; not those below the threshold."""
     low, high, mid = hit("low", "aa bb cc", 0.2), hit("high", "dd ee ff", 0.9), hit("mid", "gg hh ii", 0.6)
-    merged = merge([("q", [low, mid]), ("r", [high])], Group(0.7), marks(low, high, mid), threshold=0.5, cap=9)
-    assert [(shown.hit.review_key, shown.query) for shown in merged.shown] == [("high", "r"), ("mid", "q")]
-    assert merged.below_threshold == 1
+    assert in_order([("q", [low, mid]), ("r", [high, mid])], 0.5) == [("r", high), ("q", mid)]
 
 
 def test_near_duplicates_are_folded_under_the_best() -> None:
@@ -58,13 +56,20 @@ def test_near_duplicates_are_folded_under_the_best() -> None:
     known = fingerprint("garden chair in good shape and colour")
     group.add("known", known.hashes, known.bands)
     chair = hit("chair", "garden chair in good shape and colour", 0.95)
-    merged = merge([("q", [*copies, chair])], group, marks(*copies, chair), threshold=0.5, cap=9)
+    merged = merge(in_order([("q", [*copies, chair])], 0.5), group, marks(*copies, chair), cap=9)
     assert [(shown.hit.review_key, shown.near_duplicates) for shown in merged.shown] == [("c2", ("c1", "c0"))]
     assert merged.repeats == ("chair",)
 
 
-def test_the_cap_counts_what_it_cuts() -> None:
-    """What is over the cap is not shown, and known to be so."""
+def test_no_more_is_shown_than_the_cap() -> None:
+    """Those that are shown are the first."""
     hits = [hit(f"h{n}", f"w{n}a w{n}b w{n}c", 0.9) for n in range(5)]
-    merged = merge([("q", hits)], Group(0.7), marks(*hits), threshold=0.5, cap=2)
-    assert (len(merged.shown), merged.over_cap) == (2, 3)
+    merged = merge([("q", each) for each in hits], Group(0.7), marks(*hits), cap=2)
+    assert [shown.hit.review_key for shown in merged.shown] == ["h0", "h1"]
+
+
+def test_what_nobody_has_looked_up_is_not_shown() -> None:
+    """A hit without a fingerprint is left out, whatever room there is."""
+    hits = [hit(f"h{n}", f"w{n}a w{n}b w{n}c", 0.9) for n in range(5)]
+    merged = merge([("q", each) for each in hits], Group(0.7), marks(*hits[:3]), cap=9)
+    assert [shown.hit.review_key for shown in merged.shown] == ["h0", "h1", "h2"]

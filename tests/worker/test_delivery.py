@@ -8,14 +8,16 @@ import pytest
 
 from qexplorer.answer import Answer, Run
 from qexplorer.bank import QueryBank
-from qexplorer.discoveries import Discoveries, State
+from qexplorer.discoveries import FOUND_AT_ONCE, Discoveries, State
 from qexplorer.errors import BrokerUnavailableError
 from qexplorer.explore import Explorer
 from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Generation, Reply
 from qexplorer.policies import Policy
+from qexplorer.search.backend import Document, WriteMode
 from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import ExploreSettings, SearchSettings, Topics
+from qexplorer.steps import Seed
 from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from qexplorer.triage import Triage
 from schemas import FlagResult, Suspect
@@ -95,9 +97,13 @@ class Worker:
         self.delivery = Delivery(publisher, discoveries, bank, topics=Topics(), clock=clock, claim_timeout_s=600)
         self.reply = Reply(generations=(Generation(text=said, source="greedy"),))
 
+    async def seeds(self, flag: str) -> list[Seed]:
+        """Read one flag."""
+        return await self.explorer.seeds([(a_flag(flag, "x"), self.policy, None)], Run(run_id="r"))
+
     async def run(self, flag: str) -> list[FlagResult]:
         """Take one flag all the way."""
-        seeds = await self.explorer.seeds([(a_flag(flag, "x"), self.policy, None)], Run(run_id="r"))
+        seeds = await self.seeds(flag)
         resumed = await self.delivery.resume(seeds)
         answers: list[Answer] = await self.explorer.explore(
             seeds, [self.reply], [EngineVersion(model="m")], Run(run_id="r")
@@ -139,6 +145,19 @@ async def test_a_crash_between_any_two_steps_loses_nothing(death: dict[str, tupl
     published_by_retry = len(shown) - len({suspect.review_key for suspect in shown})
     assert published_by_retry <= 2
     assert [r.value for r in publisher.on("query-audit")][-1] == result.to_bytes()
+
+
+async def test_what_was_claimed_is_found_beside_much_that_was_published() -> None:
+    """A flag that is read again long after its finds were published still has its last claim published."""
+    store, publisher, clock = MemoryStore(), MortalPublisher(), ManualClock()
+    crowd = [Document(id=f"p{n}", source={"owner": "flag-a1", "state": "published"}) for n in range(FOUND_AT_ONCE)]
+    await store.write("discoveries", crowd, WriteMode.CREATE)
+    publisher.die_before = 1
+    worker = Worker(store, publisher, clock, "plug")
+    with pytest.raises(KilledError):
+        await worker.run("a1")
+    publisher.die_before = -1
+    assert await worker.delivery.resume(await worker.seeds("a1")) == {"flag-a1": 2}
 
 
 async def test_records_carry_the_review_key_so_that_repeats_can_be_dropped() -> None:
