@@ -199,13 +199,16 @@ def tensors_of(
 
 
 def _spread(campaigns: Sequence[int]) -> list[int]:
-    """Return the places of the flags to keep: one of each campaign, then a second of each, and so on."""
+    """Return the places of the flags to keep: the last of each campaign, then the last but one of each, and so on.
+
+    Flags come in order of time, and what was flagged last is most like what comes next.
+    """
     seen: Counter[int] = Counter()
     turns = []
-    for place, campaign in enumerate(campaigns):
-        turns.append((seen[campaign], place))
-        seen[campaign] += 1
-    return sorted(place for _, place in sorted(turns)[:MOST_FLAGS])
+    for place in reversed(range(len(campaigns))):
+        turns.append((seen[campaigns[place]], -place))
+        seen[campaigns[place]] += 1
+    return sorted(-place for _, place in sorted(turns)[:MOST_FLAGS])
 
 
 def by_foresight(foreseen: Sequence[Foreseen], weights: Sequence[float], guesses: Sequence[bool]) -> list[int]:

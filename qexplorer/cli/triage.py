@@ -16,7 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Train the model that orders the re
 
 @app.command()
 def train(
-    flags: Annotated[Path, typer.Argument(help="Known flags: flag records, or listings (JSONL, CSV, Parquet).")],
+    flags: Annotated[
+        Path, typer.Argument(help="Known flags, oldest first: flag records or listings (JSONL, CSV, Parquet).")
+    ],
     listings: Annotated[Path, typer.Argument(help="Random listings; those among the flags are left out.")],
     out: Annotated[Path, typer.Option("--out", help="The artefact to write.")] = Path("triage.safetensors"),
     field: Fields = None,

@@ -149,10 +149,12 @@ def test_what_one_campaign_says_stays_hashed() -> None:
 
 
 def test_of_many_flags_those_of_many_campaigns_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of each before a second of any: the first thousands may be one seller's."""
+    """One of each before a second of any, for thousands may be one seller's; and the last ones, for words change."""
     monkeypatch.setattr(foresight_module, "MOST_FLAGS", 3)
-    model = Foresight(tensors_of(["zaza a", "zaza b", "zaza c", "lean", "drank"], [0, 0, 0, 3, 4], [], 0))
-    assert [model.foresee(word).flags for word in ("zaza", "lean", "drank")] == [1, 1, 1]
+    flags = ["gone", "zaza a", "zaza b", "zaza c", "lean", "drank"]
+    model = Foresight(tensors_of(flags, [0, 1, 1, 1, 4, 5], [], 0))
+    kept = {word: model.foresee(word).flags for word in ("gone", "zaza", "a", "b", "c", "lean", "drank")}
+    assert kept == {"gone": 0, "zaza": 1, "a": 0, "b": 0, "c": 1, "lean": 1, "drank": 1}
 
 
 def test_a_whole_text_is_foreseen_by_the_page_that_it_fills() -> None:
