@@ -223,7 +223,10 @@ def _features() -> Any:
 def _classifier(seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear", dual=True, random_state=seed)
+    # A hundred rounds, the default, are too few for tens of thousands of flags.
+    return LogisticRegression(
+        C=10.0, class_weight="balanced", solver="liblinear", dual=True, max_iter=1000, random_state=seed
+    )
 
 
 def _clusters(texts: Sequence[str], flags: int) -> tuple[list[int], set[int]]:
