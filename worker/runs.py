@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,42 +24,112 @@ REVIEWS = 100
 PROTOCOL = "replay"
 
 
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """A suspect, without what a comparison does not need: a run may have a million of them."""
+
+    flag: str
+    kind: str
+    listing_id: str
+    review_key: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A candidate that was searched; `words` is what was asked, "" for a whole text or a contact."""
+
+    flag: str
+    source: str
+    words: str
+    hits: int
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What answering a flag took."""
+
+    searches: int
+    hits: int
+    completion_tokens: int
+    unparseable: int
+
+
 @dataclass(slots=True)
 class RunRecords:
-    """The records of one run, repeats dropped by their keys: suspects, candidates and answers by flag."""
+    """One run, repeats dropped by their keys: finds, searches and answers by flag."""
 
     name: str
-    suspects: dict[str, list[Suspect]] = field(default_factory=dict)
-    audits: dict[str, list[QueryAudit]] = field(default_factory=dict)
-    results: dict[str, FlagResult] = field(default_factory=dict)
+    finds: dict[str, list[_Find]] = field(default_factory=dict)
+    searches: dict[str, list[_Search]] = field(default_factory=dict)
+    answered: dict[str, _Answered] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "RunRecords":
         """Read the file of a run. Raises BadInputError when it is none."""
-        last: dict[tuple[str, str], Any] = {}
-        for row in _rows(path):
-            try:
-                last[row["type"], row["key"]] = row["record"]
-            except (KeyError, TypeError):
-                raise BadInputError(f"{path} is no file of a replay", remedy="Give what --out had written") from None
+        finds: dict[str, _Find] = {}
+        searches: dict[str, _Search] = {}
         run = cls(name=path.name.removesuffix(".gz").removesuffix(".jsonl"))
-        try:
-            for (kind, _), record in last.items():
-                data = orjson.dumps(record)
-                if kind == "Suspect":
-                    suspect = Suspect.from_bytes(data)
-                    run.suspects.setdefault(suspect.seed.flag_id, []).append(suspect)
-                elif kind == "QueryAudit":
-                    audit = QueryAudit.from_bytes(data)
-                    run.audits.setdefault(audit.flag_id, []).append(audit)
-                elif kind == "FlagResult":
-                    result = FlagResult.from_bytes(data)
-                    run.results[result.flag_id] = result
-        except WireError as error:
-            raise BadInputError(f"{path}: {error}", remedy="Replay again with this version") from None
-        if not run.results:
+        for key, record in _records(path):
+            if isinstance(record, Suspect):
+                finds[key] = _find(record)
+            elif isinstance(record, FlagResult):
+                run.answered[record.flag_id] = _answered(record)
+            elif record.searches:
+                searches[key] = _search(record)
+            else:
+                # The last record of a key holds: what was searched at first may be in the bank at a repeat.
+                searches.pop(key, None)
+        for find in finds.values():
+            run.finds.setdefault(find.flag, []).append(find)
+        for search in searches.values():
+            run.searches.setdefault(search.flag, []).append(search)
+        if not run.answered:
             raise BadInputError(f"{path} has no answered flag", remedy="Replay with other bounds")
         return run
+
+
+def _records(path: Path) -> Iterator[tuple[str, Suspect | QueryAudit | FlagResult]]:
+    for row in _rows(path):
+        try:
+            kind, key, data = row["type"], row["key"], orjson.dumps(row["record"])
+        except (KeyError, TypeError):
+            raise BadInputError(f"{path} is no file of a replay", remedy="Give what --out had written") from None
+        if kind in _KINDS:
+            try:
+                yield key, _KINDS[kind].from_bytes(data)
+            except WireError as error:
+                raise BadInputError(f"{path}: {error}", remedy="Replay again with this version") from None
+
+
+_KINDS: dict[str, type[Suspect | QueryAudit | FlagResult]] = {
+    kind.__name__: kind for kind in (Suspect, QueryAudit, FlagResult)
+}
+
+
+def _answered(result: FlagResult) -> _Answered:
+    return _Answered(result.searches, result.hits, result.completion_tokens, result.unparseable)
+
+
+def _find(suspect: Suspect) -> _Find:
+    return _Find(
+        flag=suspect.seed.flag_id,
+        kind=suspect.seed.kind,
+        listing_id=suspect.listing_id,
+        review_key=suspect.review_key,
+        score=suspect.triage_score or 0.0,
+    )
+
+
+def _search(audit: QueryAudit) -> _Search:
+    return _Search(
+        flag=audit.flag_id,
+        source=audit.query.source.value,
+        words=audit.query.normalised,
+        hits=audit.hits,
+        took_ms=audit.took_ms,
+    )
 
 
 def compare_runs(paths: Sequence[Path], truth: Path | None) -> list[str]:
@@ -73,7 +143,7 @@ def compare_runs(paths: Sequence[Path], truth: Path | None) -> list[str]:
     if len({run.name for run in runs}) < len(runs):
         raise BadInputError("two runs have files of the same name", remedy="Name the files by their runs")
     labels = _labels(truth) if truth is not None else None
-    flags = sorted(set.intersection(*(set(run.results) for run in runs)))
+    flags = sorted(set.intersection(*(set(run.answered) for run in runs)))
     if len(flags) < GROUP:
         raise BadInputError(
             f"the runs have {len(flags)} flags in common, fewer than one group of {GROUP}", remedy="Replay more"
@@ -105,18 +175,17 @@ def _folder(paths: Sequence[Path]) -> Path:
 
 def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str, bool] | None) -> Row:
     pool = _pool(run, flags)
-    worth = [_worth(suspect, labels) for suspect in pool]
+    worth = [_worth(find, labels) for find in pool]
     verdicts = [value >= 0.5 for value in worth]
-    audits = [audit for flag in flags for audit in run.audits.get(flag, ())]
-    searched = [audit for audit in audits if audit.searches]
-    results = [run.results[flag] for flag in flags]
-    words = [audit.query.normalised for audit in searched if audit.query.source not in _WITHOUT_WORDS]
+    searched = [search for flag in flags for search in run.searches.get(flag, ())]
+    answered = [run.answered[flag] for flag in flags]
+    words = [search.words for search in searched if search.source not in _WITHOUT_WORDS]
     return Row(
         corpus="replay",
         digest="",
         part="replayed",
         protocol=PROTOCOL,
-        triage=labels is None or any(suspect.triage_score is not None for suspect in pool),
+        triage=labels is None or any(find.score for find in pool),
         method=run.name,
         load=0,
         group=number,
@@ -127,49 +196,49 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
         finds=finds_at(verdicts, REVIEWS) if labels is not None else sum(worth[:REVIEWS]),
         campaigns=float(sum(worth)),
         campaigns_most=len(pool),
-        searches=sum(result.searches for result in results) / len(flags),
-        hits=sum(result.hits for result in results) / len(flags),
-        zero_results=zero_result_rate([audit.hits for audit in searched]),
+        searches=sum(each.searches for each in answered) / len(flags),
+        hits=sum(each.hits for each in answered) / len(flags),
+        zero_results=zero_result_rate([search.hits for search in searched]),
         copies=0.0,
         distinct=distinct_rate(words),
         words=words_per_query(words),
         breadth=0.0,
-        tokens=sum(result.completion_tokens for result in results) / len(flags),
+        tokens=sum(each.completion_tokens for each in answered) / len(flags),
         model_ms=0.0,
-        search_ms=sum(audit.took_ms for audit in searched) / len(flags),
+        search_ms=sum(search.took_ms for search in searched) / len(flags),
         replies=len(flags),
-        unparseable=sum(result.unparseable for result in results),
+        unparseable=sum(each.unparseable for each in answered),
         kinds=json.dumps(_kinds(pool, worth)),
         curve=discovery_curve(verdicts, REVIEWS),
     )
 
 
-_WITHOUT_WORDS = frozenset({QuerySource.WHOLE_TEXT, QuerySource.CONTACT})
+_WITHOUT_WORDS = frozenset({QuerySource.WHOLE_TEXT.value, QuerySource.CONTACT.value})
 
 
-def _pool(run: RunRecords, flags: Iterable[str]) -> list[Suspect]:
-    """Return the suspects of some flags as one review queue, best first, each listing once."""
-    found = [suspect for flag in flags for suspect in run.suspects.get(flag, ())]
-    best = sorted(found, key=lambda suspect: (-(suspect.triage_score or 0.0), suspect.review_key))
-    return list({suspect.listing_id: suspect for suspect in reversed(best)}.values())[::-1]
+def _pool(run: RunRecords, flags: Iterable[str]) -> list[_Find]:
+    """Return the finds of some flags as one review queue, best first, each listing once."""
+    found = [find for flag in flags for find in run.finds.get(flag, ())]
+    best = sorted(found, key=lambda find: (-find.score, find.review_key))
+    return list({find.listing_id: find for find in reversed(best)}.values())[::-1]
 
 
-def _worth(suspect: Suspect, labels: Mapping[str, bool] | None) -> float:
+def _worth(find: _Find, labels: Mapping[str, bool] | None) -> float:
     if labels is None:
-        return suspect.triage_score or 0.0
-    return float(labels.get(suspect.listing_id, labels.get(suspect.review_key, False)))
+        return find.score
+    return float(labels.get(find.listing_id, labels.get(find.review_key, False)))
 
 
-def _kinds(pool: Sequence[Suspect], worth: Sequence[float]) -> dict[str, float]:
+def _kinds(pool: Sequence[_Find], worth: Sequence[float]) -> dict[str, float]:
     counts: dict[str, float] = {}
-    for suspect, value in zip(pool[:REVIEWS], worth, strict=False):
-        counts[suspect.seed.kind] = counts.get(suspect.seed.kind, 0.0) + value
+    for find, value in zip(pool[:REVIEWS], worth, strict=False):
+        counts[find.kind] = counts.get(find.kind, 0.0) + value
     return {kind: round(count, 1) for kind, count in counts.items()}
 
 
 def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | None) -> SeedRow:
-    suspects = _pool(run, [flag])
-    searched = [audit for audit in run.audits.get(flag, ()) if audit.searches]
+    finds = _pool(run, [flag])
+    searched = run.searches.get(flag, ())
     return SeedRow(
         corpus="replay",
         protocol=PROTOCOL,
@@ -178,14 +247,14 @@ def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | 
         load=0,
         group=number,
         listing=flag,
-        kind=suspects[0].seed.kind if suspects else "",
+        kind=finds[0].kind if finds else "",
         text="",
-        finds=sum(_worth(suspect, labels) for suspect in suspects),
-        searches=run.results[flag].searches,
-        hits=run.results[flag].hits,
-        queries=[audit.query.normalised or f"({audit.query.source.value})" for audit in searched],
-        totals=[audit.hits for audit in searched],
-        found=[suspect.listing_id for suspect in suspects],
+        finds=sum(_worth(find, labels) for find in finds),
+        searches=run.answered[flag].searches,
+        hits=run.answered[flag].hits,
+        queries=[search.words or f"({search.source})" for search in searched],
+        totals=[search.hits for search in searched],
+        found=[find.listing_id for find in finds],
     )
 
 
@@ -195,12 +264,12 @@ def _by_flag(runs: Sequence[RunRecords], flags: Sequence[str], labels: Mapping[s
     lines = [",".join([*head, "only in the first", "only in another"])]
     for flag in flags:
         pools = [_pool(run, [flag]) for run in runs]
-        ids = [{suspect.listing_id for suspect in pool} for pool in pools]
+        ids = [{find.listing_id for find in pool} for pool in pools]
         others: set[str] = set().union(*ids[1:])
         cells = [
             str(value)
             for run, pool in zip(runs, pools, strict=True)
-            for value in (len(pool), round(sum(_worth(s, labels) for s in pool), 2), run.results[flag].searches)
+            for value in (len(pool), round(sum(_worth(find, labels) for find in pool), 2), run.answered[flag].searches)
         ]
         lines.append(",".join([json.dumps(flag), *cells, str(len(ids[0] - others)), str(len(others - ids[0]))]))
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ import pytest
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.results import read_results
 from qexplorer.testing import START, a_flag
-from schemas import FlagOutcome, FlagResult, Query, QuerySource, SeedFlag, Suspect
+from schemas import FlagOutcome, FlagResult, Query, QueryAudit, QueryFate, QuerySource, SeedFlag, Suspect
 from worker.runs import RunRecords, _pool, compare_runs
 
 QUERY = Query(id="q", text="lean", normalised="lean", source=QuerySource.GREEDY)
@@ -66,8 +66,8 @@ def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> 
     one = write(tmp_path / "one.jsonl", {name: [("same", 0.5 + n / 100)] for n, name in enumerate(names)})
     run = RunRecords.read(one)
     pool = _pool(run, [f"flag-{name}" for name in names])
-    assert [suspect.listing_id for suspect in pool] == ["same"]
-    assert pool[0].triage_score == 0.59
+    assert [find.listing_id for find in pool] == ["same"]
+    assert pool[0].score == 0.59
 
 
 def test_without_labels_the_report_says_that_it_is_no_proof(tmp_path: Path) -> None:
@@ -85,7 +85,23 @@ def test_repeats_and_half_lines_are_passed_over(tmp_path: Path) -> None:
     path = write(tmp_path / "one.jsonl", {"f0": [("x", 0.8)]})
     path.write_bytes(path.read_bytes() + b"\n" + path.read_bytes() + b'\n{"type": "Susp')
     run = RunRecords.read(path)
-    assert [len(found) for found in run.suspects.values()] == [1]
+    assert [len(found) for found in run.finds.values()] == [1]
+
+
+def test_the_last_record_of_a_key_holds(tmp_path: Path) -> None:
+    """A search that a repeat of its flag found in the bank was not made for that answer."""
+    path = write(tmp_path / "one.jsonl", {"f0": []})
+    audits = [
+        QueryAudit(
+            audit_id="a", flag_id="flag-f0", policy="drugs", query=QUERY, fate=fate, searches=searches, hits=7, at=START
+        )
+        for fate, searches in ((QueryFate.SELECTED, 1), (QueryFate.BANKED, 0))
+    ]
+    lines = [{"type": "QueryAudit", "key": "a", "record": orjson.loads(audit.to_bytes())} for audit in audits]
+    path.write_bytes(path.read_bytes() + b"\n" + orjson.dumps(lines[0]) + b"\n")
+    assert [(search.words, search.hits) for search in RunRecords.read(path).searches["flag-f0"]] == [("lean", 7)]
+    path.write_bytes(path.read_bytes() + orjson.dumps(lines[1]))
+    assert not RunRecords.read(path).searches
 
 
 @pytest.mark.parametrize(
