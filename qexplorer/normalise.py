@@ -84,7 +84,7 @@ def _undisguise(text: str) -> str:
     return _TOKEN.sub(lambda token: _token(token[0]), short)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8192)
 def _token(token: str) -> str:
     if not token.isascii() and _mixes_scripts(token):
         token = "".join(map(_latin, token))
