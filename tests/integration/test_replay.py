@@ -32,7 +32,7 @@ async def site(engines: Endpoints, tmp_path: Path) -> Site:
 
 
 def answered(path: Path) -> set[str]:
-    return set(RunRecords.read(path).results)
+    return set(RunRecords.read(path).answered)
 
 
 async def state(site: Site) -> list[object]:
@@ -65,9 +65,10 @@ async def test_a_replay_finds_the_same_again_and_leaves_production_alone(site: S
     assert f"again: {FLAGS} flags" in said
     assert await state(site) == before
     run = RunRecords.read(out)
-    assert set(run.results) == NAMES
-    assert {result.run_id for result in run.results.values()} == {"again"}
-    found = {suspect.listing_id for suspects in run.suspects.values() for suspect in suspects}
+    assert set(run.answered) == NAMES
+    lines = [orjson.loads(line) for line in out.read_bytes().splitlines() if line]
+    assert {line["record"]["run_id"] for line in lines} == {"again"}
+    found = {find.listing_id for finds in run.finds.values() for find in finds}
     assert found == {suspect.listing_id for suspect in seen.suspects}
     # The run is over: the same name finds nothing left, and another name compares with it.
     assert "again: 0 flags" in site.command("replay", "--run", "again", "--out", str(out))
