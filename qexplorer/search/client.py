@@ -1,5 +1,6 @@
 """OpenSearch behind the two seams: every response is checked, every foreign error is translated here."""
 
+import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -73,6 +74,23 @@ class OpenSearchClient:
         async with translated(self._settings.url):
             return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
 
+    async def _read(
+        self, method: str, path: str, body: Any, read: Callable[[Any], T], params: Mapping[str, str] | None = None
+    ) -> T:
+        """Send one request and return what `read` makes of the answer.
+
+        One of another form, as a gateway may give in place of OpenSearch, raises SearchUnavailableError: a read must not
+        be taken for empty, nor a write for done.
+        """
+        answer = await self.request(method, path, body, params)
+        try:
+            return read(answer)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SearchUnavailableError(
+                f"{self._settings.url} answered {path} in a form that is not OpenSearch's: {error!r}"[:300],
+                remedy="What stands between it and the worker?",
+            ) from error
+
     # Searching
 
     async def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
@@ -83,35 +101,40 @@ class OpenSearchClient:
         lines: list[bytes] = []
         for request, body in zip(requests, bodies, strict=True):
             lines += [orjson.dumps({"index": request.index}), orjson.dumps(body)]
-        try:
-            answer = await self.request("POST", "/_msearch", b"\n".join(lines) + b"\n")
+        results = [
+            functools.partial(self._result, request, dsl_hash(body))
+            for request, body in zip(requests, bodies, strict=True)
+        ]
+
+        def read(answer: Any) -> list[SearchResult]:
             parts = answer["responses"]
             if len(parts) != len(requests):
                 raise SearchUnavailableError(f"OpenSearch answered {len(parts)} of {len(requests)} searches")
-        except (BadInputError, KeyError, TypeError):
+            return [result(part) for result, part in zip(results, parts, strict=True)]
+
+        try:
+            return await self._read("POST", "/_msearch", b"\n".join(lines) + b"\n", read)
+        except BadInputError:
             # One malformed search can fail a whole msearch: only the bad one may suffer.
             log.warning("msearch refused, searching one by one", searches=len(requests))
-            parts = [await self._single(request, body) for request, body in zip(requests, bodies, strict=True)]
-        return [
-            self._result(request, dsl_hash(body), part)
-            for request, body, part in zip(requests, bodies, parts, strict=True)
-        ]
+        alone = zip(requests, bodies, results, strict=True)
+        return [await self._single(request, body, result) for request, body, result in alone]
 
     async def count(self, index: str) -> int:
         """Return how many listings the mandatory filters leave in the index."""
         body = {"query": {"bool": {"filter": list(self._settings.index(index).filters)}}}
-        answer = await self.request("POST", f"/{index}/_count", body)
-        return int(answer["count"])
+        return await self._read("POST", f"/{index}/_count", body, lambda answer: int(answer["count"]))
 
     def _body(self, request: SearchRequest) -> dict[str, Any]:
         return build(request, self._settings.index(request.index), timeout_s=self._settings.timeout_s)
 
-    async def _single(self, request: SearchRequest, body: dict[str, Any]) -> dict[str, Any]:
+    async def _single(
+        self, request: SearchRequest, body: Mapping[str, Any], result: Callable[[Mapping[str, Any]], SearchResult]
+    ) -> SearchResult:
         try:
-            answer: dict[str, Any] = await self.request("POST", f"/{request.index}/_search", body)
+            return await self._read("POST", f"/{request.index}/_search", body, result)
         except BadInputError as error:
-            return {"status": 400, "error": {"reason": error.message}}
-        return answer
+            return result({"status": 400, "error": {"reason": error.message}})
 
     def _result(self, request: SearchRequest, body_hash: str, part: Mapping[str, Any]) -> SearchResult:
         problem = _problem(part)
@@ -136,12 +159,7 @@ class OpenSearchClient:
         """Return the documents that exist, by id; what was just written is seen."""
         found: dict[str, Document] = {}
         for chunk in _chunks(list(dict.fromkeys(ids)), GET_CHUNK):
-            answer = await self.request("POST", f"/{index}/_mget", {"ids": chunk})
-            for doc in answer["docs"]:
-                if doc.get("found"):
-                    found[doc["_id"]] = _document(doc)
-                elif "error" in doc:
-                    raise SearchUnavailableError(f"{index} cannot be read: {doc['error'].get('reason', '')}")
+            found |= await self._read("POST", f"/{index}/_mget", {"ids": chunk}, functools.partial(_got, index, chunk))
         return found
 
     async def write(self, index: str, documents: Sequence[Document], mode: WriteMode) -> set[str]:
@@ -155,9 +173,8 @@ class OpenSearchClient:
                     action |= {"if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
                 verb = "create" if mode is WriteMode.CREATE else "index"
                 lines += [orjson.dumps({verb: action}), orjson.dumps(dict(document.source))]
-            answer = await self.request("POST", f"/{index}/_bulk", b"\n".join(lines) + b"\n")
-            for item in answer["items"]:
-                conflicts |= _refused(index, next(iter(item.values())))
+            body = b"\n".join(lines) + b"\n"
+            conflicts |= await self._read("POST", f"/{index}/_bulk", body, functools.partial(_refused, index, chunk))
         return conflicts
 
     async def find(
@@ -173,8 +190,8 @@ class OpenSearchClient:
         if not values:
             return []
         query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching or {})]}}
-        answer = await self.request("POST", f"/{index}/_search", _body_of_ours(query, size))
-        return _documents(index, answer)
+        body = _body_of_ours(query, size)
+        return await self._read("POST", f"/{index}/_search", body, functools.partial(_documents, index))
 
     async def sharing(
         self,
@@ -197,15 +214,15 @@ class OpenSearchClient:
                 shared = {"should": [{"term": {field_name: value}} for value in row], "minimum_should_match": least}
                 query = {"bool": {**shared, "filter": _terms(matching)}}
                 lines += [orjson.dumps({"index": index}), orjson.dumps(_body_of_ours(query, size))]
-            answer = await self.request("POST", "/_msearch", b"\n".join(lines) + b"\n")
-            found += [_documents(index, part) for part in answer["responses"]]
+            read = functools.partial(_each_documents, index, chunk)
+            found += await self._read("POST", "/_msearch", b"\n".join(lines) + b"\n", read)
         return found
 
     async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on."""
         filters = [*_terms(matching), {"range": {"at": {"gte": since.isoformat()}}}]
-        answer = await self.request("POST", f"/{index}/_count", {"query": {"bool": {"filter": filters}}})
-        return int(answer["count"])
+        body = {"query": {"bool": {"filter": filters}}}
+        return await self._read("POST", f"/{index}/_count", body, lambda answer: int(answer["count"]))
 
     async def delete(self, index: str, ids: Sequence[str]) -> int:
         """Delete documents by id, also from several indices (`name*`); return how many there were."""
@@ -218,13 +235,13 @@ class OpenSearchClient:
         others = [{"terms": {name: list(each)}} for name, each in (also or {}).items()]
         deleted = 0
         for chunk in _chunks(list(values), GET_CHUNK):
-            answer = await self.request(
+            deleted += await self._read(
                 "POST",
                 f"/{index}/_delete_by_query",
                 {"query": {"bool": {"filter": [{"terms": {field_name: chunk}}, *others]}}},
+                lambda answer: int(answer["deleted"]),
                 params={"refresh": "true", "conflicts": "proceed"},
             )
-            deleted += int(answer["deleted"])
         return deleted
 
     async def ensure_index(self, index: str, body: Mapping[str, Any]) -> bool:
@@ -388,6 +405,10 @@ def _documents(index: str, answer: Mapping[str, Any]) -> list[Document]:
     return [_document(hit) for hit in answer["hits"]["hits"]]
 
 
+def _each_documents(index: str, asked: Sequence[object], answer: Mapping[str, Any]) -> list[list[Document]]:
+    return [_documents(index, part) for _, part in zip(asked, answer["responses"], strict=True)]
+
+
 def _body_of_ours(query: Mapping[str, Any], size: int) -> dict[str, Any]:
     # What a claim holds is large and read by id.
     return {"query": query, "size": size, "seq_no_primary_term": True, "_source": {"excludes": ["suspect"]}}
@@ -397,13 +418,27 @@ def _terms(matching: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{"term": {name: value}} for name, value in matching.items()]
 
 
-def _refused(index: str, item: Mapping[str, Any]) -> set[str]:
-    status = int(item["status"])
-    if status == 409:
-        return {str(item["_id"])}
-    if status >= 300:
-        raise SearchUnavailableError(f"{index} refused a write: {item['error'].get('reason', '')[:200]}")
-    return set()
+def _got(index: str, ids: Sequence[str], answer: Mapping[str, Any]) -> dict[str, Document]:
+    found: dict[str, Document] = {}
+    for _, doc in zip(ids, answer["docs"], strict=True):
+        if doc.get("found"):
+            found[doc["_id"]] = _document(doc)
+        elif "error" in doc:
+            raise SearchUnavailableError(f"{index} cannot be read: {doc['error'].get('reason', '')}")
+    return found
+
+
+def _refused(index: str, documents: Sequence[Document], answer: Mapping[str, Any]) -> set[str]:
+    """Return the ids of a bulk that were refused because of a conflict; any other refusal is an error."""
+    conflicts: set[str] = set()
+    for _, item in zip(documents, answer["items"], strict=True):
+        [done] = item.values()
+        status = int(done["status"])
+        if status == 409:
+            conflicts.add(str(done["_id"]))
+        elif status >= 300:
+            raise SearchUnavailableError(f"{index} refused a write: {done['error'].get('reason', '')[:200]}")
+    return conflicts
 
 
 def _chunks(items: list[T], size: int) -> Iterable[list[T]]:

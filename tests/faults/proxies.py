@@ -84,6 +84,7 @@ class SearchProxy:
         self._http: aiohttp.ClientSession | None = None
         self.url = ""
         self.mode = ""
+        self._garbage = 0
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -108,6 +109,10 @@ class SearchProxy:
             request.transport.abort()
             return web.Response(status=503)
         if mode == "garbage":
+            # Of two kinds in turn: what is no JSON, and what is, but nothing of OpenSearch's.
+            self._garbage += 1
+            if self._garbage % 2:
+                return web.json_response({"message": "no upstream"})
             return web.Response(body=b"<html>502 Bad Gateway</html>", content_type="text/html")
         if mode in {"429", "503"}:
             refusal = {"error": {"type": "rejected", "reason": f"scripted {mode}"}, "status": int(mode)}

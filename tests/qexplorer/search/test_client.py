@@ -1,6 +1,7 @@
 """What the client makes of a server that misbehaves: each failure has its own error, and partial is not success."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -146,6 +147,41 @@ async def test_too_few_answers_are_no_answer(client: OpenSearchClient, server: S
     server.answer = lambda _path, _body: (200, {"responses": [WHOLE]})
     with pytest.raises(SearchUnavailableError, match="answered 1 of 2"):
         await client.search([REQUEST, REQUEST])
+
+
+ODD: list[Any] = [
+    None, 5, "text", [], [1], {}, {"docs": []}, {"docs": [{"found": True}]}, {"docs": 5}, {"docs": [5]}, {"items": []},
+    {"items": [{}]}, {"items": [5]}, {"items": [{"index": {}}]}, {"responses": []}, {"responses": 5}, {"count": None},
+    {"hits": 5}, {"hits": {"total": {"value": 1}, "hits": [{}]}}, {"hits": {"total": 1, "hits": [5]}},
+    {"responses": [{"hits": {"total": {"value": 1}, "hits": [{}]}}]},
+    {"responses": [{"hits": {"total": 5, "hits": 5}}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("what", ["search", "count", "get", "write", "find", "sharing", "count_since", "delete"])
+async def test_json_of_another_form_is_waited_out(
+    client: OpenSearchClient, server: Server, what: str, odd: Any
+) -> None:
+    """As a gateway may answer in place of OpenSearch: no read is taken for empty, no write for done."""
+    ask: dict[str, Callable[[], Any]] = {
+        "search": lambda: client.search([REQUEST]),
+        "count": lambda: client.count("i"),
+        "get": lambda: client.get("i", ["1"]),
+        "write": lambda: client.write("i", [Document(id="1")], WriteMode.REPLACE),
+        "find": lambda: client.find("i", "f", ["v"], 9),
+        "sharing": lambda: client.sharing("i", "f", [["v"]], 9, least=1, matching={}),
+        "count_since": lambda: client.count_since("i", {}, datetime.now(UTC)),
+        "delete": lambda: client.delete("i", ["1"]),
+    }
+    server.answer = lambda _path, _body: (200, odd)
+    try:
+        [result] = await ask[what]()
+    except SearchUnavailableError:
+        return
+    # Searches are judged each for itself.
+    assert what == "search"
+    assert result.problem is SearchProblem.UNAVAILABLE
 
 
 async def test_a_refused_write_is_an_error_and_a_conflict_is_not(client: OpenSearchClient, server: Server) -> None:
