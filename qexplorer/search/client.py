@@ -79,8 +79,8 @@ class OpenSearchClient:
     ) -> T:
         """Send one request and return what `read` makes of the answer.
 
-        One of another form, as a gateway may give in place of OpenSearch, raises SearchUnavailableError: a read must not
-        be taken for empty, nor a write for done.
+        One of another form, as a gateway may give in its place, raises SearchUnavailableError: a read must not be taken
+        for empty, nor a write for done.
         """
         answer = await self.request(method, path, body, params)
         try:
