@@ -17,7 +17,7 @@ from qexplorer.evaluation.metrics.words import words_per_query
 from qexplorer.evaluation.metrics.zero_results import zero_result_rate
 from qexplorer.evaluation.report import html_report, markdown_report
 from qexplorer.evaluation.results import Results, Row, SeedRow, require_new, write_results
-from schemas import FlagResult, QueryAudit, QuerySource, Suspect, WireError
+from schemas import FlagResult, QueryAudit, Suspect, WireError
 
 GROUP = 10
 REVIEWS = 100
@@ -179,7 +179,7 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
     verdicts = [value >= 0.5 for value in worth]
     searched = [search for flag in flags for search in run.searches.get(flag, ())]
     answered = [run.answered[flag] for flag in flags]
-    words = [search.words for search in searched if search.source not in _WITHOUT_WORDS]
+    words = [search.words for search in searched if search.words]
     return Row(
         corpus="replay",
         digest="",
@@ -211,9 +211,6 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
         kinds=json.dumps(_kinds(pool, worth)),
         curve=discovery_curve(verdicts, REVIEWS),
     )
-
-
-_WITHOUT_WORDS = frozenset({QuerySource.WHOLE_TEXT.value, QuerySource.CONTACT.value})
 
 
 def _pool(run: RunRecords, flags: Iterable[str]) -> list[_Find]:

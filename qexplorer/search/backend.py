@@ -93,6 +93,12 @@ class Searcher(Protocol):
         """Return how many listings the mandatory filters leave in the index."""
 
 
+# Keyword fields with the value that each must have.
+Matching = Mapping[str, str]
+# For each thing that is asked for, values of one keyword field.
+Rows = Sequence[Sequence[str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A document of ours with the version that a conditional write names."""
@@ -123,13 +129,7 @@ class DocumentStore(Protocol):
         """
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Mapping[str, str] | None = None,
+        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`.
 
@@ -137,14 +137,7 @@ class DocumentStore(Protocol):
         """
 
     async def sharing(
-        self,
-        index: str,
-        field_name: str,
-        rows: Sequence[Sequence[str]],
-        size: int,
-        *,
-        least: int,
-        matching: Mapping[str, str],
+        self, index: str, field_name: str, rows: Rows, size: int, *, least: int, matching: Matching
     ) -> list[list[Document]]:
         """Return for each row the documents that have all of `matching` and share `least` of its values or more.
 
@@ -152,5 +145,5 @@ class DocumentStore(Protocol):
         second may be missing.
         """
 
-    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+    async def count_since(self, index: str, matching: Matching, since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on; the last second may be missing."""

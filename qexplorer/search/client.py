@@ -16,6 +16,8 @@ from qexplorer.rows import content_version
 from qexplorer.search.backend import (
     Document,
     Hit,
+    Matching,
+    Rows,
     SearchProblem,
     SearchRequest,
     SearchResult,
@@ -33,6 +35,8 @@ HOPELESS = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 GET_CHUNK = 1_000
 WRITE_CHUNK = 500
 ROWS_CHUNK = 200
+# What reading an answer of another form than OpenSearch's raises.
+ODD = (KeyError, TypeError, ValueError, AttributeError)
 
 
 class OpenSearchClient:
@@ -74,18 +78,16 @@ class OpenSearchClient:
         async with translated(self._settings.url):
             return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
 
-    async def _read(
-        self, method: str, path: str, body: Any, read: Callable[[Any], T], params: Mapping[str, str] | None = None
-    ) -> T:
-        """Send one request and return what `read` makes of the answer.
+    async def _read(self, path: str, body: Any, read: Callable[[Any], T], params: Mapping[str, str] | None = None) -> T:
+        """Post one request and return what `read` makes of the answer.
 
         One of another form, as a gateway may give in its place, raises SearchUnavailableError: a read must not be taken
         for empty, nor a write for done.
         """
-        answer = await self.request(method, path, body, params)
+        answer = await self.request("POST", path, body, params)
         try:
             return read(answer)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except ODD as error:
             raise SearchUnavailableError(
                 f"{self._settings.url} answered {path} in a form that is not OpenSearch's: {error!r}"[:300],
                 remedy="What stands between it and the worker?",
@@ -113,7 +115,7 @@ class OpenSearchClient:
             return [result(part) for result, part in zip(results, parts, strict=True)]
 
         try:
-            return await self._read("POST", "/_msearch", b"\n".join(lines) + b"\n", read)
+            return await self._read("/_msearch", b"\n".join(lines) + b"\n", read)
         except BadInputError:
             # One malformed search can fail a whole msearch: only the bad one may suffer.
             log.warning("msearch refused, searching one by one", searches=len(requests))
@@ -123,7 +125,7 @@ class OpenSearchClient:
     async def count(self, index: str) -> int:
         """Return how many listings the mandatory filters leave in the index."""
         body = {"query": {"bool": {"filter": list(self._settings.index(index).filters)}}}
-        return await self._read("POST", f"/{index}/_count", body, lambda answer: int(answer["count"]))
+        return await self._read(f"/{index}/_count", body, lambda answer: int(answer["count"]))
 
     def _body(self, request: SearchRequest) -> dict[str, Any]:
         return build(request, self._settings.index(request.index), timeout_s=self._settings.timeout_s)
@@ -132,17 +134,24 @@ class OpenSearchClient:
         self, request: SearchRequest, body: Mapping[str, Any], result: Callable[[Mapping[str, Any]], SearchResult]
     ) -> SearchResult:
         try:
-            return await self._read("POST", f"/{request.index}/_search", body, result)
+            return await self._read(f"/{request.index}/_search", body, result)
         except BadInputError as error:
             return result({"status": 400, "error": {"reason": error.message}})
 
-    def _result(self, request: SearchRequest, body_hash: str, part: Mapping[str, Any]) -> SearchResult:
-        problem = _problem(part)
-        if problem is not None:
+    def _result(self, request: SearchRequest, body_hash: str, part: Any) -> SearchResult:
+        try:
+            problem = _problem(part)
+            if problem is None:
+                return self._found(request, body_hash, part)
             kind, reason = problem
             if isinstance(part, Mapping) and part.get("status") == 429:
                 self.overloaded()
-            return SearchResult(problem=kind, reason=reason, dsl_hash=body_hash)
+        except ODD as error:
+            # This search alone: what never gets another answer is given up in the end.
+            kind, reason = SearchProblem.UNAVAILABLE, f"the answer is not OpenSearch's: {error!r}"[:200]
+        return SearchResult(problem=kind, reason=reason, dsl_hash=body_hash)
+
+    def _found(self, request: SearchRequest, body_hash: str, part: Mapping[str, Any]) -> SearchResult:
         fields = self._settings.index(request.index).fields
         first = 1 if request.after is None else self._settings.hits + 1
         hits = part["hits"]
@@ -159,7 +168,7 @@ class OpenSearchClient:
         """Return the documents that exist, by id; what was just written is seen."""
         found: dict[str, Document] = {}
         for chunk in _chunks(list(dict.fromkeys(ids)), GET_CHUNK):
-            found |= await self._read("POST", f"/{index}/_mget", {"ids": chunk}, functools.partial(_got, index, chunk))
+            found |= await self._read(f"/{index}/_mget", {"ids": chunk}, functools.partial(_got, index, chunk))
         return found
 
     async def write(self, index: str, documents: Sequence[Document], mode: WriteMode) -> set[str]:
@@ -174,34 +183,21 @@ class OpenSearchClient:
                 verb = "create" if mode is WriteMode.CREATE else "index"
                 lines += [orjson.dumps({verb: action}), orjson.dumps(dict(document.source))]
             body = b"\n".join(lines) + b"\n"
-            conflicts |= await self._read("POST", f"/{index}/_bulk", body, functools.partial(_refused, index, chunk))
+            conflicts |= await self._read(f"/{index}/_bulk", body, functools.partial(_refused, index, chunk))
         return conflicts
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Mapping[str, str] | None = None,
+        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`."""
         if not values:
             return []
         query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching or {})]}}
         body = _body_of_ours(query, size)
-        return await self._read("POST", f"/{index}/_search", body, functools.partial(_documents, index))
+        return await self._read(f"/{index}/_search", body, functools.partial(_documents, index))
 
     async def sharing(
-        self,
-        index: str,
-        field_name: str,
-        rows: Sequence[Sequence[str]],
-        size: int,
-        *,
-        least: int,
-        matching: Mapping[str, str],
+        self, index: str, field_name: str, rows: Rows, size: int, *, least: int, matching: Matching
     ) -> list[list[Document]]:
         """Return for each row the documents that share at least `least` of its values, those that share most first.
 
@@ -215,14 +211,14 @@ class OpenSearchClient:
                 query = {"bool": {**shared, "filter": _terms(matching)}}
                 lines += [orjson.dumps({"index": index}), orjson.dumps(_body_of_ours(query, size))]
             read = functools.partial(_each_documents, index, chunk)
-            found += await self._read("POST", "/_msearch", b"\n".join(lines) + b"\n", read)
+            found += await self._read("/_msearch", b"\n".join(lines) + b"\n", read)
         return found
 
-    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+    async def count_since(self, index: str, matching: Matching, since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on."""
         filters = [*_terms(matching), {"range": {"at": {"gte": since.isoformat()}}}]
         body = {"query": {"bool": {"filter": filters}}}
-        return await self._read("POST", f"/{index}/_count", body, lambda answer: int(answer["count"]))
+        return await self._read(f"/{index}/_count", body, lambda answer: int(answer["count"]))
 
     async def delete(self, index: str, ids: Sequence[str]) -> int:
         """Delete documents by id, also from several indices (`name*`); return how many there were."""
@@ -236,7 +232,6 @@ class OpenSearchClient:
         deleted = 0
         for chunk in _chunks(list(values), GET_CHUNK):
             deleted += await self._read(
-                "POST",
                 f"/{index}/_delete_by_query",
                 {"query": {"bool": {"filter": [{"terms": {field_name: chunk}}, *others]}}},
                 lambda answer: int(answer["deleted"]),
@@ -414,7 +409,7 @@ def _body_of_ours(query: Mapping[str, Any], size: int) -> dict[str, Any]:
     return {"query": query, "size": size, "seq_no_primary_term": True, "_source": {"excludes": ["suspect"]}}
 
 
-def _terms(matching: Mapping[str, str]) -> list[dict[str, Any]]:
+def _terms(matching: Matching) -> list[dict[str, Any]]:
     return [{"term": {name: value}} for name, value in matching.items()]
 
 

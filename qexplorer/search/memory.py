@@ -1,11 +1,11 @@
 """Documents of ours in memory: for runs that keep nothing, and for tests."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
-from qexplorer.search.backend import Document, WriteMode
+from qexplorer.search.backend import Document, Matching, Rows, WriteMode
 
 
 class MemoryStore:
@@ -38,27 +38,14 @@ class MemoryStore:
         return conflicts
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Mapping[str, str] | None = None,
+        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`."""
         found = self._index(index).values()
         return [doc for doc in found if _shared(doc, field_name, values) and _matches(doc, matching or {})][:size]
 
     async def sharing(
-        self,
-        index: str,
-        field_name: str,
-        rows: Sequence[Sequence[str]],
-        size: int,
-        *,
-        least: int,
-        matching: Mapping[str, str],
+        self, index: str, field_name: str, rows: Rows, size: int, *, least: int, matching: Matching
     ) -> list[list[Document]]:
         """Return for each row the documents that share at least `least` of its values, those that share most first."""
         documents = [doc for doc in self._index(index).values() if _matches(doc, matching)]
@@ -69,7 +56,7 @@ class MemoryStore:
             found.append([doc for _, doc in best[:size]])
         return found
 
-    async def count_since(self, index: str, matching: Mapping[str, str], since: datetime) -> int:
+    async def count_since(self, index: str, matching: Matching, since: datetime) -> int:
         """Return how many documents have these values and an `at` from then on."""
         return sum(
             _matches(doc, matching) and datetime.fromisoformat(doc.source["at"]) >= since
@@ -82,7 +69,7 @@ class MemoryStore:
         return self._documents.setdefault(index, {})
 
 
-def _matches(document: Document, matching: Mapping[str, str]) -> bool:
+def _matches(document: Document, matching: Matching) -> bool:
     return all(document.source.get(name) == value for name, value in matching.items())
 
 

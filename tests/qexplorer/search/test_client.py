@@ -107,6 +107,8 @@ async def test_each_failure_has_its_own_error(
         pytest.param({"status": 404, "error": {"reason": "no index"}}, SearchProblem.REFUSED, id="no index"),
         pytest.param({"took": 1}, SearchProblem.UNAVAILABLE, id="no hits in it"),
         pytest.param([], SearchProblem.UNAVAILABLE, id="not an object"),
+        pytest.param({**WHOLE, "_shards": 5}, SearchProblem.UNAVAILABLE, id="shards of another form"),
+        pytest.param({**WHOLE, "hits": {"total": 5, "hits": [5]}}, SearchProblem.UNAVAILABLE, id="odd hits"),
     ],
 )
 async def test_partial_is_not_success(
