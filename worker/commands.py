@@ -219,13 +219,17 @@ def replay(
         prompt=prompt,
         rate=rate,
     )
-    done = asyncio.run(run_replay(settings, plan, lambda line: typer.echo(line, err=True)))
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    done = asyncio.run(run_replay(settings, plan, say))
     rate_of = done.flags / done.seconds if done.seconds else 0.0
     typer.echo(f"{run}: {done.flags} flags in {done.seconds:.0f} s ({rate_of:.1f}/s), {done.dead_letters} set aside")
     if compare:
         from worker.runs import compare_runs
 
-        for line in compare_runs([Path(out), *compare], truth):
+        for line in compare_runs([Path(out), *compare], truth, say):
             typer.echo(line)
 
 

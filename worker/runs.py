@@ -1,8 +1,10 @@
 """Runs of a replay side by side: what each found for the same flags, in the form of an evaluation's results."""
 
+import csv
 import gzip
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,14 +134,17 @@ def _search(audit: QueryAudit) -> _Search:
     )
 
 
-def compare_runs(paths: Sequence[Path], truth: Path | None) -> list[str]:
+def compare_runs(paths: Sequence[Path], truth: Path | None, say: Callable[[str], None] = lambda _: None) -> list[str]:
     """Compare the first run with each other one, write a results folder beside it, and return what was found.
 
     Flags that all runs have answered are compared, in groups of ten whose suspects make one pool, best first. With
     labels a find is a listing that they call violating; without, each counts with its triage's probability, which says
     what a run believes of itself and is no proof.
     """
-    runs = [RunRecords.read(path) for path in paths]
+    runs = []
+    for path in paths:
+        say(f"reads {path}")
+        runs.append(RunRecords.read(path))
     if len({run.name for run in runs}) < len(runs):
         raise BadInputError("two runs have files of the same name", remedy="Name the files by their runs")
     labels = _labels(truth) if truth is not None else None
@@ -257,19 +262,21 @@ def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | 
 
 def _by_flag(runs: Sequence[RunRecords], flags: Sequence[str], labels: Mapping[str, bool] | None) -> str:
     """Return a line for each flag: suspects and finds of each run, and what the first has that the others lack."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
     head = ["flag", *(f"{run.name} {what}" for run in runs for what in ("suspects", "finds", "searches"))]
-    lines = [",".join([*head, "only in the first", "only in another"])]
+    writer.writerow([*head, "only in the first", "only in another"])
     for flag in flags:
         pools = [_pool(run, [flag]) for run in runs]
         ids = [{find.listing_id for find in pool} for pool in pools]
         others: set[str] = set().union(*ids[1:])
         cells = [
-            str(value)
+            value
             for run, pool in zip(runs, pools, strict=True)
             for value in (len(pool), round(sum(_worth(find, labels) for find in pool), 2), run.answered[flag].searches)
         ]
-        lines.append(",".join([json.dumps(flag), *cells, str(len(ids[0] - others)), str(len(others - ids[0]))]))
-    return "\n".join(lines) + "\n"
+        writer.writerow([flag, *cells, len(ids[0] - others), len(others - ids[0])])
+    return table.getvalue()
 
 
 def _labels(path: Path) -> dict[str, bool]:

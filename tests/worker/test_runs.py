@@ -1,5 +1,6 @@
 """Runs of a replay side by side."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,20 @@ def write(path: Path, found: Mapping[str, Sequence[tuple[str, float]]]) -> Path:
 
 def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
     """Forty flags: one run finds the violating listing of each, the other a harmless one with a better score."""
-    names = [f"f{n}" for n in range(40)]
+    names = ['a "b", c', *(f"f{n}" for n in range(39))]
     good = write(tmp_path / "good.jsonl", {name: [(f"bad-{name}", 0.6), (f"fine-{name}", 0.5)] for name in names})
     poor = write(tmp_path / "poor.jsonl", {name: [(f"fine-{name}", 0.9)] for name in names})
     truth = tmp_path / "truth.jsonl"
     truth.write_bytes(b"\n".join(orjson.dumps({"id": f"bad-{name}", "toxic": True}) for name in names))
-    said = compare_runs([good, poor], truth)
+    reads: list[str] = []
+    said = compare_runs([good, poor], truth, reads.append)
+    assert reads == [f"reads {good}", f"reads {poor}"]
     assert any("good 10.0, poor 0.0 finds: better" in line for line in said)
     rows = read_results(tmp_path / "good-to-poor").rows
     assert [row.finds for row in rows if row.method == "good"] == [10.0] * 4
-    flags = (tmp_path / "good-to-poor" / "flags.csv").read_text().splitlines()
-    assert flags[1] == '"flag-f0",2,1.0,3,1,0.0,3,1,0'
+    with (tmp_path / "good-to-poor" / "flags.csv").open(newline="") as file:
+        rows_by_flag = list(csv.reader(file))
+    assert rows_by_flag[1] == [f"flag-{names[0]}", "2", "1.0", "3", "1", "0.0", "3", "1", "0"]
 
 
 def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from qexplorer.evaluation.seeds import Seed
 from qexplorer.normalise import normalise
 
 COLUMNS = ("text", "kind", "queries")
+# A table program takes a cell that begins so for a formula, and the text is a stranger's: the quote keeps it text.
+QUOTE = "'"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", QUOTE)
 
 
 class Human(Listed):
@@ -51,7 +54,7 @@ def read_human(path: Path) -> dict[str, list[str]]:
             break
         written = [part.strip() for part in (row["queries"] or "").split(";") if part.strip()]
         if written:
-            queries[normalise(row["text"])] = written
+            queries[normalise(_unquoted(row["text"]))] = written
     if not queries:
         raise BadInputError(f"{path} has no queries", remedy=f"It needs the columns {', '.join(COLUMNS)}, and a row")
     return queries
@@ -62,4 +65,12 @@ def write_template(seeds: Sequence[Seed], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows({"text": seed.text, "kind": seed.kind, "queries": ""} for seed in seeds)
+        writer.writerows({"text": _quoted(seed.text), "kind": seed.kind, "queries": ""} for seed in seeds)
+
+
+def _quoted(text: str) -> str:
+    return QUOTE + text if text.startswith(FORMULA) else text
+
+
+def _unquoted(text: str) -> str:
+    return text[1:] if text.startswith(QUOTE) and text[1:].startswith(FORMULA) else text

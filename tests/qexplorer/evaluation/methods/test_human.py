@@ -1,5 +1,6 @@
 """Queries that people wrote."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def test_a_filled_template_is_read(tmp_path: Path) -> None:
     assert list(queries.values()) == [["play gummies", "edibles plug"]]
     assert [ask.text for ask in Human("human", queries).asks(SEED)] == ["play gummies", "edibles plug"]
     assert Human("human", {}).asks(SEED) == []
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "'=", "'"])
+def test_a_listing_is_no_formula_of_the_table_program(tmp_path: Path, first: str) -> None:
+    """A seller may write what opens a link or runs a command where people open the file; it is still told apart."""
+    seed = Seed(title=f"{first}HYPERLINK(cheap pills)", description="", kind="drugs", locale="en")
+    path = tmp_path / "human.csv"
+    write_template([seed], path)
+    with path.open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row["text"][0] not in "=+-@"
+    path.write_text(path.read_text().replace("drugs,", "drugs,cheap pills"))
+    assert [ask.text for ask in Human("human", read_human(path)).asks(seed)] == ["cheap pills"]
 
 
 @pytest.mark.parametrize(
