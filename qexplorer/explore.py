@@ -130,7 +130,7 @@ class Explorer:
         if flag.withdrawn_at is not None:
             return FlagOutcome.WITHDRAWN, "the flag was withdrawn"
         if now - flag.flagged_at > policy.max_flag_age:
-            return FlagOutcome.TOO_OLD, f"the flag is older than {policy.max_flag_age.days} days"
+            return FlagOutcome.TOO_OLD, f"the flag is older than {str(policy.max_flag_age).removesuffix(', 0:00:00')}"
         if depth >= self._settings.max_depth:
             return FlagOutcome.TOO_DEEP, f"found through {depth} others"
         return None, ""

@@ -6,6 +6,8 @@ RECOVERY_S = 30.0
 SLOWEST = 1 / 64
 # A replica without a partition has nothing to search for, but must not divide by zero.
 LEAST_SHARE = 1e-6
+STEP_S = 1.0
+TINY = 1e-6
 
 
 class SearchLimiter:
@@ -22,7 +24,9 @@ class SearchLimiter:
         self._slowed = 1.0
         self._changed_at = clock.monotonic()
         self._filled_at = clock.monotonic()
-        self._tokens = max(1.0, max_qps)
+        # Searches earned and taken since the start; what is earned ahead is a second's worth at most.
+        self._earned = max(1.0, max_qps)
+        self._taken = 0.0
 
     @property
     def rate(self) -> float:
@@ -44,13 +48,20 @@ class SearchLimiter:
     async def take(self, searches: int) -> None:
         """Wait until that many searches may start."""
         self._fill()
-        self._tokens -= searches
-        if self._tokens < 0:
-            # The debt is paid by waiting; a later caller starts from the debt, so nobody starves.
-            await self._clock.sleep(-self._tokens / self.rate)
+        self._taken += searches
+        # A later caller waits for what those before it have taken, so nobody starves.
+        until = self._taken
+        while (left := until - self._earned) > TINY:
+            # In short steps: the rate may rise meanwhile, when partitions or the platform's search come back.
+            await self._clock.sleep(min(STEP_S, left / self.rate))
+            self._fill()
+
+    def give_back(self, searches: int) -> None:
+        """Take back what was taken for searches that never reached the platform's search."""
+        self._earned += searches
 
     def _fill(self) -> None:
         now = self._clock.monotonic()
         rate = self.rate
-        self._tokens = min(max(1.0, rate), self._tokens + (now - self._filled_at) * rate)
+        self._earned = min(self._taken + max(1.0, rate), self._earned + (now - self._filled_at) * rate)
         self._filled_at = now

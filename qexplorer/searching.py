@@ -6,7 +6,7 @@ from datetime import datetime
 
 from qexplorer.clock import Clock
 from qexplorer.discoveries import Discoveries, Known, review_key
-from qexplorer.errors import SearchUnavailableError
+from qexplorer.errors import QExplorerError, SearchUnavailableError
 from qexplorer.limiter import SearchLimiter
 from qexplorer.policies import Policy
 from qexplorer.search.backend import Hit, Searcher, SearchProblem, SearchRequest, SearchResult
@@ -100,8 +100,9 @@ class Searching:
             await self._limiter.take(len(todo))
             try:
                 answers = await self._searcher.search([requests[place] for place in todo])
-            except SearchUnavailableError:
-                self._limiter.back_off()
+            except QExplorerError:
+                # Out of reach is not overloaded, which the searcher tells the limiter itself: nothing was searched.
+                self._limiter.give_back(len(todo))
                 raise
             for place, result in zip(todo, answers, strict=True):
                 if result.problem is SearchProblem.UNAVAILABLE:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from worker.dlq import DeadLetterBox, Letter, Which
     from worker.kafka import KafkaPublisher
 
+T = TypeVar("T", str, list[str] | None)
+
 dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, send them again, throw them away.")
 suspects_app = typer.Typer(no_args_is_help=True, help="What was published for review.")
 
@@ -23,6 +25,15 @@ Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")
 Start = Annotated[str, typer.Option("--from", help="From this offset of the flags, or time: 2026-01-31T04:00Z.")]
 End = Annotated[str, typer.Option("--to", help="To before this offset or time.")]
 Partition = Annotated[int | None, typer.Option(help="Only those from this partition of the flags.")]
+
+
+def _said(value: T) -> T:
+    """Refuse what an unset variable of a shell gives: it would mean all that has no seller, no id or no version."""
+    if any(not each.strip() for each in ([value] if isinstance(value, str) else value or ())):
+        raise typer.BadParameter("is blank")
+    return value
+
+
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters; all that the options leave, without any.")]
 
 
@@ -115,7 +126,8 @@ def purge(
 @suspects_app.command()
 def retract(
     version: Annotated[
-        str, typer.Option(help="A release, model, adapter, prompt or triage, with or without its hash.")
+        str,
+        typer.Option(callback=_said, help="A release, model, adapter, prompt or triage, with or without its hash."),
     ],
     since: Annotated[str, typer.Option(help="What was found from this time on, as 2026-01-31T04:00Z.")],
     reason: Annotated[str, typer.Option(help="Why; reviewers see it.")] = "a bad version",
@@ -147,8 +159,8 @@ def retract(
 
 
 def forget(
-    seller: Annotated[list[str] | None, typer.Option(help="Id of a seller; may be repeated.")] = None,
-    listing: Annotated[list[str] | None, typer.Option(help="Id of a listing; may be repeated.")] = None,
+    seller: Annotated[list[str] | None, typer.Option(callback=_said, help="Id of a seller; may be repeated.")] = None,
+    listing: Annotated[list[str] | None, typer.Option(callback=_said, help="Id of a listing; may be repeated.")] = None,
     store: Annotated[
         list[Path] | None, typer.Option(exists=True, file_okay=False, help="A candidate store to clear, too.")
     ] = None,

@@ -1,11 +1,13 @@
 """Messages that cannot be answered: set aside with their bytes and the reason, and the fleet stopped at too many."""
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from qexplorer.clock import Clock
+from qexplorer.errors import BadInputError, StorageError
 from qexplorer.metrics import Metrics
 from schemas import DeadLetter, DeadLetterReason
 from worker.kafka import Publisher, Record
@@ -56,9 +58,26 @@ class DeadLetters:
         self._trip = trip
 
     async def publish(self, letters: Sequence[SetAside]) -> None:
-        """Return once all are stored."""
-        if letters:
+        """Return once all are stored, without its message each that is larger than the topic takes.
+
+        Raises StorageError where the topic does not take a letter alone.
+        """
+        if not letters:
+            return
+        try:
             await self._publisher.publish([self._record(*letter) for letter in letters])
+        except BadInputError:
+            for letter in letters:
+                await self._publish_in_any_size(letter)
+
+    async def _publish_in_any_size(self, letter: SetAside) -> None:
+        for whole in (True, False):
+            with contextlib.suppress(BadInputError):
+                await self._publisher.publish([self._record(*letter, whole=whole)])
+                return
+        raise StorageError(
+            f"{self._topic} does not take a letter without its message", remedy="Raise the topic's max.message.bytes"
+        )
 
     def count(self, answered: int, letters: Sequence[SetAside]) -> str:
         """Count a delivered batch, log its letters, and return why the fleet must stop, or nothing."""
@@ -80,7 +99,9 @@ class DeadLetters:
         log.error("too many dead letters: the fleet pauses until `python -m worker resume`", reason=reason)
         await self._trip(reason)
 
-    def _record(self, message: Message, reason: DeadLetterReason, stage: str, error: str) -> Record:
+    def _record(
+        self, message: Message, reason: DeadLetterReason, stage: str, error: str, *, whole: bool = True
+    ) -> Record:
         sent_before = sum(name == REDRIVEN for name, _ in message.headers)
         letter = DeadLetter(
             letter_id=letter_id(message),
@@ -94,7 +115,7 @@ class DeadLetters:
         # A sender's own headers of these names would lie about the letter.
         headers = [(name, data) for name, data in message.headers if name not in OURS]
         value = message.value or b""
-        if Record(self._topic, message.key, value, headers).size() > MOST_BYTES:
+        if not whole or Record(self._topic, message.key, value, headers).size() > MOST_BYTES:
             marks = [(TRUNCATED, str(len(value)).encode()), *((n, d) for n, d in headers if n == REDRIVEN)]
             return Record(self._topic, letter.letter_id.encode(), b"", [(LETTER, letter.to_bytes()), *marks])
         headers.append((LETTER, letter.to_bytes()))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from qexplorer.answer import Answer
 from qexplorer.bank import QueryBank
 from qexplorer.clock import Clock
-from qexplorer.discoveries import Claim, Discoveries
+from qexplorer.discoveries import Claim, Discoveries, State
 from qexplorer.policies import Policy
 from qexplorer.settings import Topics
 from qexplorer.steps import Seed
@@ -53,28 +53,29 @@ class Delivery:
         self._discoveries.withdraw([claim for answer in answers for claim in answer.claims])
         self._bank.withdraw([entry for answer in answers for entry in answer.bank])
 
-    async def resume(self, seeds: Sequence[Seed]) -> dict[str, int]:
-        """Publish what earlier attempts of the flags had claimed and not published; return how many by flag."""
+    async def resume(self, seeds: Sequence[Seed]) -> dict[str, set[str]]:
+        """Publish what earlier attempts of the flags had claimed and not published; return its keys by flag."""
         again = [seed.flag.flag_id for seed in seeds if seed.seen_before]
         if not again:
             return {}
-        left = await self._discoveries.pending(again)
-        suspects = [Suspect.from_bytes(record) for records in left.values() for record in records]
+        left = {
+            flag: [Suspect.from_bytes(record) for record in records]
+            for flag, records in (await self._discoveries.pending(again)).items()
+        }
+        suspects = {suspect.review_key: suspect for row in left.values() for suspect in row}
         if suspects:
-            keys = [suspect.review_key for suspect in suspects]
-            await self._publisher.publish(
-                [self._record(key, suspect.to_bytes()) for key, suspect in zip(keys, suspects, strict=True)]
-            )
-            await self._discoveries.resumed(keys, self._clock.now())
-        return {flag: len(records) for flag, records in left.items()}
+            await self._publisher.publish([self._record(key, each.to_bytes()) for key, each in suspects.items()])
+            await self._discoveries.resumed(list(suspects), self._clock.now())
+        return {flag: {suspect.review_key for suspect in row} for flag, row in left.items()}
 
-    async def deliver(self, answers: Sequence[Answer], resumed: dict[str, int]) -> list[FlagResult]:
+    async def deliver(self, answers: Sequence[Answer], resumed: Mapping[str, set[str]]) -> list[FlagResult]:
         """Deliver the answers of a batch, all of one step before the next; return the results as sent."""
         claims = {claim.item.review_key: claim for answer in answers for claim in answer.claims}
         granted = await self._discoveries.claim(list(claims.values()), self._clock.now(), self._claim_timeout_s)
-        mine = [[claim for claim in answer.claims if claim.item.review_key in granted] for answer in answers]
+        before = await self._before(claims, granted)
+        mine = [{c.item.review_key for c in answer.claims} & (granted | before.keys()) for answer in answers]
         # A suspect is sent as its claim holds it, so that a retry after a crash sends the same bytes.
-        ready = [claims[key] for key in dict.fromkeys(claim.item.review_key for row in mine for claim in row)]
+        ready = [claim for key, claim in claims.items() if key in granted]
         held = await self._caps.over(ready, {a.seed.policy.id: a.seed.policy.cap_per_hour for a in answers})
         await self._discoveries.hold([claim for claim in ready if claim.item.review_key in held], self._clock.now())
         sent = [claim for claim in ready if claim.item.review_key not in held]
@@ -82,9 +83,10 @@ class Delivery:
             await self._publisher.publish([self._record(claim.item.review_key, claim.suspect) for claim in sent])
             await self._discoveries.published(sent, self._clock.now())
             self._caps.note(sent)
+        held |= {key for key, state in before.items() if state is State.HELD}
         results = [
-            _counted(answer.result, row, held, resumed.get(answer.seed.flag.flag_id, 0))
-            for answer, row in zip(answers, mine, strict=True)
+            _counted(answer.result, keys, held, resumed.get(answer.seed.flag.flag_id, set()))
+            for answer, keys in zip(answers, mine, strict=True)
         ]
         records = [
             Record(self._topics.audit, key.encode(), record.to_bytes(), (("type", kind),))
@@ -101,6 +103,15 @@ class Delivery:
             self._discoveries.answered(done, results[0].run_id if results else "", self._clock.now()),
         )
         return results
+
+    async def _before(self, claims: Mapping[str, Claim], granted: set[str]) -> dict[str, State]:
+        """Return the state of what the same flags have published or held before: this is delivered once more.
+
+        They died, or the audit could not be written, right behind that.
+        """
+        known = await self._discoveries.known([key for key in claims if key not in granted])
+        own = {key: each.state for key, each in known.items() if each.owner == claims[key].owner}
+        return {key: state for key, state in own.items() if state in {State.PUBLISHED, State.HELD}}
 
     async def free(self, policies: Sequence[Policy]) -> dict[str, int]:
         """Publish held suspects as far as the caps allow now, the best first; return how many are left by policy.
@@ -170,10 +181,10 @@ class Caps:
         return self._clock.now() - timedelta(hours=1)
 
 
-def _counted(result: FlagResult, claims: Sequence[Claim], held: Container[str], resumed: int) -> FlagResult:
+def _counted(result: FlagResult, keys: set[str], held: Container[str], resumed: set[str]) -> FlagResult:
     """Return the result with what was really published: another replica may have been first with some."""
-    waiting = sum(claim.item.review_key in held for claim in claims)
-    suspects = len(claims) - waiting + resumed
+    waiting = sum(key in held for key in keys)
+    suspects = len({key for key in keys if key not in held} | resumed)
     if suspects == result.suspects:
         return result
     outcome, reason = result.outcome, result.reason

@@ -185,7 +185,7 @@ class Handler:
         """
         for _ in range(2):
             try:
-                return await self._inference.generate(job)
+                return await self._ask(job)
             except ModelUnavailableError as error:
                 await self._back_off(error, 0)
         replies: list[Reply] = []
@@ -200,12 +200,19 @@ class Handler:
         # Twice: the engine may have come back just between the prompt and the canary.
         for _ in range(2):
             try:
-                return await self._inference.generate(job)
+                return await self._ask(job)
             except ModelUnavailableError as error:
                 reason = error.message
             # Raises in its turn where the engine as a whole is out of reach.
-            done = await self._inference.generate(single(job, CANARY))
+            done = await self._ask(single(job, CANARY))
         return Done(replies=(Reply(error=reason),), version=done.version)
+
+    async def _ask(self, job: Job) -> Done:
+        """Return the replies of a job; a key that is refused or a model that is not there is waited for.
+
+        Raises ModelUnavailableError when there are no replies to be had now: a prompt may be to blame.
+        """
+        return await self._persist("generate", lambda: self._inference.generate(job), but=ModelUnavailableError)
 
     # Behind the model
 
@@ -261,13 +268,16 @@ class Handler:
 
     async def deliver(self, found: Found) -> None:
         """Deliver and set aside; returns when all of the batch is safe."""
+        before = len(found.set_aside)
         try:
             for group in [[pair] for pair in found.answered] if found.one_by_one else [found.answered]:
                 await self._deliver(group, found.set_aside)
         finally:
             self._delivery.withdraw(found.answers)
         await self._persist("dead letters", lambda: self._dead_letters.publish(found.set_aside))
-        if why := self._dead_letters.count(len(found.answered), found.set_aside):
+        # A flag that was searched for and set aside while it was delivered has no answer.
+        answered = len(found.answered) - (len(found.set_aside) - before)
+        if why := self._dead_letters.count(answered, found.set_aside):
             await self._persist("pause", lambda: self._dead_letters.trip(why))
 
     async def _deliver(self, pairs: Sequence[tuple[Work, Answer]], set_aside: list[SetAside]) -> None:
@@ -303,25 +313,27 @@ class Handler:
 
     # Patience
 
-    async def _persist(self, stage: str, step: Callable[[], Awaitable[T]]) -> T:
-        """Run a step until it succeeds; what cannot get better by waiting is raised."""
+    async def _persist(
+        self, stage: str, step: Callable[[], Awaitable[T]], *, but: type[QExplorerError] = BadInputError
+    ) -> T:
+        """Run a step until it succeeds; what cannot get better by waiting, and `but`, is raised."""
         attempt, since = 0, self._clock.monotonic()
-        while True:
-            try:
-                done = await step()
-            except BadInputError:
-                raise
-            except QExplorerError as error:
-                # A wrong password or a missing index can be mended from outside as well, so these wait too, loudly.
-                write = log.warning if error.retryable else log.error
-                write("waiting", stage=stage, attempt=attempt + 1, error=error.message, remedy=error.remedy)
-                await self._back_off(error, attempt)
-                attempt += 1
-                self._metrics.waiting.labels(stage).set(self._clock.monotonic() - since)
-            else:
-                if attempt:
-                    self._metrics.waiting.labels(stage).set(0)
-                return done
+        try:
+            while True:
+                try:
+                    return await step()
+                except (BadInputError, but):
+                    raise
+                except QExplorerError as error:
+                    # A wrong password or a missing index can be mended from outside as well: these wait too, loudly.
+                    write = log.warning if error.retryable else log.error
+                    write("waiting", stage=stage, attempt=attempt + 1, error=error.message, remedy=error.remedy)
+                    await self._back_off(error, attempt)
+                    attempt += 1
+                    self._metrics.waiting.labels(stage).set(self._clock.monotonic() - since)
+        finally:
+            if attempt:
+                self._metrics.waiting.labels(stage).set(0)
 
     async def _back_off(self, error: QExplorerError, attempt: int) -> None:
         self._metrics.retries.labels(type(error).__name__).inc()

@@ -66,8 +66,9 @@ def _is_from(message: Any, version: str, since: datetime) -> bool:
 
 
 def names(versions: Versions, version: str) -> bool:
-    """Whether one of the versions is meant: by its whole name, or by what stands before its hash."""
-    return version in {name for whole in versions.model_dump().values() for name in (whole, whole.partition("@")[0])}
+    """Whether one of the versions is meant: by its whole name, or by what stands before its hash. "" means none."""
+    meant = {name for whole in versions.model_dump().values() for name in (whole, whole.partition("@")[0])}
+    return version in meant - {""}
 
 
 def _retraction(settings: Settings, key: str, reason: str, now: datetime) -> Record:

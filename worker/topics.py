@@ -5,7 +5,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import CoordinatorNotAvailableError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    CoordinatorNotAvailableError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from qexplorer.errors import AccessError, ConfigError
@@ -36,7 +42,10 @@ def wanted(settings: Settings) -> dict[str, Mapping[str, str]]:
 
 
 async def create_topics(settings: Settings, *, partitions: int, replication: int) -> dict[str, bool]:
-    """Create the missing topics; return topic → whether it was created."""
+    """Create the missing topics; return topic → whether it was created.
+
+    Raises ConfigError, or AccessError, that says which ones Kafka refused and why.
+    """
     async with translated(settings.kafka):
         admin = await _admin(settings.kafka)
         try:
@@ -52,10 +61,24 @@ async def create_topics(settings: Settings, *, partitions: int, replication: int
                 for name, config in missing.items()
             ]
             if new:
-                await admin.create_topics(new)
+                _refuse(settings.kafka, (await admin.create_topics(new)).topic_errors)
         finally:
             await admin.close()
     return {name: name in missing for name in wanted(settings)}
+
+
+def _refuse(kafka: KafkaSettings, answers: Sequence[tuple[Any, ...]]) -> None:
+    """Raise what Kafka has answered for each topic, which the client does not look at."""
+    refused = {name: (for_code(code), more) for name, code, *more in answers if code}
+    refused = {name: why for name, why in refused.items() if why[0] is not TopicAlreadyExistsError}
+    for name, (error, more) in refused.items():
+        if issubclass(error, (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)):
+            raise error(name)
+        why = next(iter(more), None) or error.__name__
+        raise ConfigError(
+            f"Kafka at {kafka.brokers} refused to create {', '.join(refused)}: {why}",
+            remedy="Give --partitions and --replication that the brokers allow",
+        )
 
 
 async def check_topics(settings: Settings) -> dict[str, int]:

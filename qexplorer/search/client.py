@@ -30,6 +30,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+# Answers of a search that has too much to do; "TIMEOUT" is what the library calls none in time.
+OVERLOADED = frozenset({429, 503, 504, "TIMEOUT"})
 # Causes that OpenSearch reports as 500 although the query is to blame: no retry mends them.
 HOPELESS = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 GET_CHUNK = 1_000
@@ -75,8 +77,13 @@ class OpenSearchClient:
 
     async def request(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Any:
         """Send one request and return the parsed answer; errors are translated as in `translated`."""
-        async with translated(self._settings.url):
-            return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
+        try:
+            async with translated(self._settings.url):
+                return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
+        except SearchUnavailableError as error:
+            if getattr(error.__cause__, "status_code", None) in OVERLOADED:
+                self.overloaded()
+            raise
 
     async def _read(self, path: str, body: Any, read: Callable[[Any], T], params: Mapping[str, str] | None = None) -> T:
         """Post one request and return what `read` makes of the answer.
@@ -139,7 +146,9 @@ class OpenSearchClient:
             return result({"status": 400, "error": {"reason": error.message}})
 
     def _result(self, request: SearchRequest, body_hash: str, part: Any) -> SearchResult:
+        """Return what one search gave; raises AccessError or ConfigError where not the search is to blame."""
         try:
+            _refuse_outside(self._settings.url, request.index, part)
             problem = _problem(part)
             if problem is None:
                 return self._found(request, body_hash, part)
@@ -330,6 +339,23 @@ def _reason(info: Any) -> str:
 
 def _brief(error: Exception) -> str:
     return str(error).split("\n", maxsplit=1)[0][:200]
+
+
+def _refuse_outside(url: str, index: str, part: Any) -> None:
+    """Raise what somebody has to mend before any search of the index is answered: rights, the index, a block."""
+    error = part.get("error") if isinstance(part, Mapping) else None
+    if not isinstance(error, Mapping):
+        return
+    causes = {error.get("type"), *(cause.get("type") for cause in error.get("root_cause", ()))}
+    reason = str(error.get("reason", ""))[:200]
+    if "cluster_block_exception" in causes:
+        raise SearchUnavailableError(f"{index} is blocked: {reason}", remedy="Lift the block of the index")
+    if part.get("status") in {401, 403}:
+        raise AccessError(f"{url} refused a permission: {reason}", remedy="Give the user the worker's role")
+    if part.get("status") == 404 or "index_closed_exception" in causes:
+        raise ConfigError(
+            f"{index} cannot be searched at {url}: {reason}", remedy="Create or open the index, or correct its name"
+        )
 
 
 def _problem(part: Mapping[str, Any]) -> tuple[SearchProblem, str] | None:

@@ -1,5 +1,7 @@
 """How fast a replica may search."""
 
+import asyncio
+
 import pytest
 
 from qexplorer.limiter import SearchLimiter
@@ -12,7 +14,42 @@ async def test_what_exceeds_a_second_s_worth_is_waited_for() -> None:
     limiter = SearchLimiter(10, clock)
     await limiter.take(10)
     await limiter.take(20)
-    assert clock.slept == [2.0]
+    assert sum(clock.slept) == pytest.approx(2.0)
+
+
+async def test_a_wait_ends_soon_after_the_rate_is_back() -> None:
+    """Work that is in hand while the worker has no partition must not hold it up for days when it has some again."""
+    clock = ManualClock()
+    limiter = SearchLimiter(200, clock)
+    limiter.set_share(0)
+    clock.after_sleeps(3, lambda: limiter.set_share(1))
+    await limiter.take(700)
+    assert clock.monotonic() <= 3 + 700 / 200
+
+
+async def test_what_never_reached_the_search_is_given_back() -> None:
+    """Attempts in an outage leave no debt."""
+    clock = ManualClock()
+    limiter = SearchLimiter(10, clock)
+    for _ in range(50):
+        await limiter.take(10)
+        limiter.give_back(10)
+    assert sum(clock.slept) == 0
+
+
+async def test_who_comes_later_waits_for_those_before() -> None:
+    """Thirty searches of three callers at ten a second are spread over two seconds, in their order."""
+    clock = ManualClock()
+    limiter = SearchLimiter(10, clock)
+    ended: list[tuple[int, float]] = []
+
+    async def caller(number: int) -> None:
+        await limiter.take(10)
+        ended.append((number, clock.monotonic()))
+
+    await asyncio.gather(*(caller(number) for number in range(3)))
+    assert [number for number, _ in ended] == [0, 1, 2]
+    assert clock.monotonic() - ended[0][1] >= 2
 
 
 async def test_a_replica_takes_the_share_of_its_partitions() -> None:

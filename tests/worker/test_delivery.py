@@ -20,7 +20,7 @@ from qexplorer.settings import ExploreSettings, SearchSettings, Topics
 from qexplorer.steps import Seed
 from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from qexplorer.triage import Triage
-from schemas import FlagResult, Suspect
+from schemas import FlagOutcome, FlagResult, Suspect
 from worker.delivery import Caps, Delivery
 
 POLICY = Policy(id="drugs", kinds=("drugs",))
@@ -157,7 +157,25 @@ async def test_what_was_claimed_is_found_beside_much_that_was_published() -> Non
     with pytest.raises(KilledError):
         await worker.run("a1")
     publisher.die_before = -1
-    assert await worker.delivery.resume(await worker.seeds("a1")) == {"flag-a1": 2}
+    resumed = await worker.delivery.resume(await worker.seeds("a1"))
+    assert {flag: len(keys) for flag, keys in resumed.items()} == {"flag-a1": 2}
+
+
+@pytest.mark.parametrize("cap", [None, 1])
+async def test_an_answer_that_is_delivered_once_more_counts_what_is_out(cap: int | None) -> None:
+    """Where the audit could not be written behind the suspects, the result still says how many there are."""
+    publisher, clock = MortalPublisher(), ManualClock()
+    policy = POLICY.model_copy(update={"cap_per_hour": cap, "triage_threshold": 0.0})
+    worker = Worker(MemoryStore(), publisher, clock, "plug", policy=policy)
+    seeds = await worker.seeds("a1")
+    answers = await worker.explorer.explore(seeds, [worker.reply], [EngineVersion(model="m")], Run(run_id="r"))
+    publisher.die_before = 2
+    with pytest.raises(KilledError):
+        await worker.delivery.deliver(answers, {})
+    (result,) = await worker.delivery.deliver(answers, {})
+    waiting = 0 if cap is None else 1
+    assert len(listings_of(publisher)) == 2 - waiting
+    assert (result.outcome, result.suspects, result.held) == (FlagOutcome.SUSPECTS, 2 - waiting, waiting)
 
 
 async def test_records_carry_the_review_key_so_that_repeats_can_be_dropped() -> None:

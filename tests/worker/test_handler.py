@@ -14,6 +14,7 @@ from qexplorer.errors import (
     AccessError,
     BadInputError,
     BrokerUnavailableError,
+    ModelError,
     ModelUnavailableError,
     QExplorerError,
 )
@@ -245,6 +246,60 @@ async def test_a_broker_that_refuses_is_waited_for(error: QExplorerError) -> Non
     assert len(bench.letters) == 1
 
 
+@pytest.mark.parametrize(
+    "error", [AccessError("the key was refused"), ModelError("no such adapter")], ids=["key", "model"]
+)
+async def test_an_engine_that_refuses_is_waited_for(error: QExplorerError) -> None:
+    """A key that was changed, or a server that has not loaded its adapter yet, is mended from outside."""
+
+    class Refusing(ByPrompt):
+        failures = [error] * 5
+
+        async def generate(self, job: Job) -> Done:
+            if self.failures:
+                raise self.failures.pop()
+            return await ByPrompt.generate(self, job)
+
+    bench = Bench(Refusing())
+    await bench.run(sent("a1"), sent("c1", "zaza lean bottle"))
+    assert set(bench.results) == {"flag-a1", "flag-c1"}
+    assert not bench.letters
+
+
+async def test_a_message_larger_than_the_dead_letters_take_is_set_aside_without_it() -> None:
+    """Where the topic was made with Kafka's own limit; one that takes not even the reason is waited for, loudly."""
+
+    class Small(RecordingPublisher):
+        most = 1_000_000
+
+        async def publish(self, records: Any) -> None:
+            if any(record.size() > self.most and "dead" in record.topic for record in records):
+                raise BadInputError("a record is larger than Kafka takes")
+            await RecordingPublisher.publish(self, records)
+
+    bench = Bench()
+    small = Small()
+    bench.handler._dead_letters._publisher = bench.publisher = small
+    bench.handler._delivery._publisher = small
+    small.most = 100
+    bench.clock.after_sleeps(3, lambda: setattr(small, "most", 1_000_000))
+    with capture_logs() as logs:
+        await bench.run(b"x" * 1_500_000, b"poison", sent("a1"))
+    assert any("max.message.bytes" in entry.get("remedy", "") for entry in logs)
+    large, poison = bench.publisher.on("flagged-listings-dead-letters")
+    assert (large.value, poison.value) == (b"", b"poison")
+    assert dict(large.headers)["qx-truncated"] == b"1500000"
+
+
+async def test_nothing_is_said_to_wait_any_more_when_a_stage_has_given_up() -> None:
+    """The alert of a stage that waits ends with the stage, whatever its end."""
+    bench = Bench()
+    bench.publisher.failures = [BrokerUnavailableError("down"), BadInputError("too large")]
+    await bench.run(sent("a1"))
+    assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
+    assert not bench.metrics.registry.get_sample_value("qexplorer_waiting_seconds", {"stage": "deliver"})
+
+
 async def test_a_store_that_is_down_is_waited_for() -> None:
     """Discoveries and bank out of reach hold the batch, and it goes on by itself."""
     bench = Bench()
@@ -305,6 +360,16 @@ async def test_a_flag_whose_searches_are_refused_is_set_aside() -> None:
     bench.searcher.script = [SearchProblem.REFUSED] * 9
     await bench.run(sent("a1"))
     assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
+    assert not bench.results
+
+
+async def test_flags_that_are_all_refused_stop_the_fleet() -> None:
+    """A filter that OpenSearch refuses must not drain the topic into the dead letters."""
+    bench = Bench()
+    for batch in range(4):
+        bench.searcher.script = [SearchProblem.REFUSED] * 900
+        await bench.run(*[sent(f"a{batch}-{n}", f"plug word{batch}x{n} gummies") for n in range(16)])
+    assert bench.tripped == ["64 dead letters in a row"]
     assert not bench.results
 
 

@@ -104,7 +104,6 @@ async def test_each_failure_has_its_own_error(
         pytest.param({"status": 429, "error": {"reason": "busy"}}, SearchProblem.UNAVAILABLE, id="overloaded"),
         pytest.param({"status": 503, "error": "down"}, SearchProblem.UNAVAILABLE, id="unavailable"),
         pytest.param({"status": 400, "error": {"reason": "malformed"}}, SearchProblem.REFUSED, id="malformed"),
-        pytest.param({"status": 404, "error": {"reason": "no index"}}, SearchProblem.REFUSED, id="no index"),
         pytest.param({"took": 1}, SearchProblem.UNAVAILABLE, id="no hits in it"),
         pytest.param([], SearchProblem.UNAVAILABLE, id="not an object"),
         pytest.param({**WHOLE, "_shards": 5}, SearchProblem.UNAVAILABLE, id="shards of another form"),
@@ -119,6 +118,25 @@ async def test_partial_is_not_success(
     good, bad = await client.search([REQUEST, REQUEST])
     assert good.problem is None
     assert bad.problem is problem
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "error"),
+    [
+        pytest.param(404, "index_not_found_exception", ConfigError, id="no index"),
+        pytest.param(400, "index_closed_exception", ConfigError, id="closed"),
+        pytest.param(403, "security_exception", AccessError, id="no permission"),
+        pytest.param(403, "cluster_block_exception", SearchUnavailableError, id="blocked"),
+    ],
+)
+async def test_what_is_to_be_mended_outside_is_no_fault_of_a_search(
+    client: OpenSearchClient, server: Server, status: int, kind: str, error: type[QExplorerError]
+) -> None:
+    """The index is gone, closed or forbidden: no search of it is refused for good, all of them wait."""
+    part = {"status": status, "error": {"type": kind, "reason": "why", "root_cause": [{"type": kind}]}}
+    server.answer = lambda _path, _body: (200, {"responses": [WHOLE, part]})
+    with pytest.raises(error, match="why"):
+        await client.search([REQUEST, REQUEST])
 
 
 async def test_a_malformed_search_does_not_take_the_others_with_it(client: OpenSearchClient, server: Server) -> None:
@@ -142,6 +160,19 @@ async def test_an_overload_is_told_to_the_limiter(client: OpenSearchClient, serv
     server.answer = lambda _path, _body: (200, {"responses": [{"status": 429, "error": {"reason": "busy"}}]})
     await client.search([REQUEST])
     assert told == [1]
+
+
+@pytest.mark.parametrize(("status", "times"), [(429, 1), (503, 1), (502, 0)])
+async def test_only_an_overload_slows_this_replica_down(
+    client: OpenSearchClient, server: Server, status: int, times: int
+) -> None:
+    """What is out of reach is asked again soon, and once it is back at full speed."""
+    told: list[int] = []
+    client.overloaded = lambda: told.append(1)
+    server.answer = lambda _path, _body: (status, REFUSAL)
+    with pytest.raises(SearchUnavailableError):
+        await client.search([REQUEST])
+    assert len(told) == times
 
 
 async def test_too_few_answers_are_no_answer(client: OpenSearchClient, server: Server) -> None:
