@@ -14,7 +14,7 @@ leaves a pending item: its own retry publishes it again, and anyone else may onc
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,9 @@ MOST_ALIKE = 10
 MOST_ANSWERED = 50
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class State(StrEnum):
     """What is known of an item."""
 
@@ -38,6 +41,9 @@ class State(StrEnum):
     HELD = "held"
     PUBLISHED = "published"
     RETRACTED = "retracted"
+
+
+UNPUBLISHED = (State.PENDING, State.HELD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,13 +254,29 @@ class Discoveries:
         if documents:
             await self._store.write(self._index, documents, WriteMode.REPLACE)
 
-    async def held(self) -> dict[str, list[str]]:
-        """Return the review keys of held items by policy, the most likely first."""
-        found = await self._store.find(self._index, "state", [State.HELD.value], FOUND_AT_ONCE)
-        by_policy: dict[str, list[str]] = {}
-        for document in sorted(found, key=lambda each: -float(each.source.get("score", 0.0))):
-            by_policy.setdefault(document.source["policy"], []).append(document.id)
-        return by_policy
+    async def held(self, policy: str, most: int) -> list[str]:
+        """Return at most so many review keys of a policy's held items, the most likely first."""
+        return await self._in(State.HELD, policy, most)
+
+    async def _in(self, state: State, policy: str, most: int) -> list[str]:
+        most, matching = min(most, FOUND_AT_ONCE), {"policy": policy}
+        found = await self._store.find(self._index, "state", [state.value], most, matching=matching, best_by="score")
+        return [document.id for document in found]
+
+    async def held_count(self, policy: str = "") -> int:
+        """Return how many items of a policy are held, or of all of them."""
+        matching = {"state": State.HELD.value, **({"policy": policy} if policy else {})}
+        return await self._store.count_since(self._index, matching, EPOCH)
+
+    async def unpublished(self, policy: str) -> dict[str, bytes]:
+        """Return the records of a policy's claimed and held items, by review key: the first `FOUND_AT_ONCE` of each."""
+        keys = [key for state in UNPUBLISHED for key in await self._in(state, policy, FOUND_AT_ONCE)]
+        documents = await self._store.get(self._index, keys) if keys else {}
+        return {
+            key: document.source["suspect"].encode()
+            for key, document in documents.items()
+            if document.source["state"] in UNPUBLISHED
+        }
 
     async def held_records(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the records of those that are still held, by review key."""
@@ -284,7 +306,7 @@ class Discoveries:
                 primary_term=document.primary_term,
             )
             for key, document in held.items()
-            if document.source["state"] in {State.PENDING, State.HELD}
+            if document.source["state"] in UNPUBLISHED
         ]
         if documents:
             await self._store.write(self._index, documents, WriteMode.REPLACE)
@@ -300,7 +322,7 @@ class Discoveries:
                 primary_term=document.primary_term,
             )
             for key, document in held.items()
-            if document.source["state"] in {State.PUBLISHED, State.PENDING, State.HELD}
+            if document.source["state"] in {State.PUBLISHED, *UNPUBLISHED}
         ]
         if documents:
             lost = await self._store.write(self._index, documents, WriteMode.REPLACE)

@@ -153,7 +153,8 @@ def retract(
             done = await retract_suspects(
                 settings, publisher, memory.discoveries, SystemClock(), version=version, since=at, reason=reason
             )
-        return f"{done.taken_back} suspects taken back, of {done.found} that {version} had published since"
+        kept_back = f"; {done.kept_back} more will not be published" if done.kept_back else ""
+        return f"{done.taken_back} suspects taken back, of {done.found} that {version} had published since{kept_back}"
 
     typer.echo(asyncio.run(take_back()))
 

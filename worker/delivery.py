@@ -21,6 +21,9 @@ from qexplorer.steps import Seed
 from schemas import FlagOutcome, FlagResult, Suspect
 from worker.kafka import Publisher, Record
 
+# Every ten seconds.
+FREED_AT_ONCE = 1_000
+
 
 class Delivery:
     """Delivers answers at least once, under identities that let a reader drop repeats."""
@@ -116,20 +119,26 @@ class Delivery:
     async def free(self, policies: Sequence[Policy]) -> dict[str, int]:
         """Publish held suspects as far as the caps allow now, the best first; return how many are left by policy.
 
-        Two workers that do it at the same moment send a suspect twice under the same key.
+        Those of policies that are gone, or not known here yet, wait for them, and are counted under "". Two workers
+        that do it at the same moment send a suspect twice under the same key.
         """
-        left: dict[str, int] = {}
-        caps = {policy.id: policy.cap_per_hour for policy in policies}
-        for policy, keys in (await self._discoveries.held()).items():
-            # A policy that is gone has no cap any more.
-            room = await self._caps.room(policy, caps.get(policy))
-            records = await self._discoveries.held_records(keys[:room])
-            if records:
-                await self._publisher.publish([self._record(key, record) for key, record in records.items()])
-                await self._discoveries.resumed(list(records), self._clock.now())
-                self._caps.count(policy, len(records))
-            left[policy] = len(keys) - len(records)
-        return left
+        counts = {policy.id: await self._discoveries.held_count(policy.id) for policy in policies}
+        left = {"": max(0, await self._discoveries.held_count() - sum(counts.values()))}
+        for policy in policies:
+            left[policy.id] = counts[policy.id]
+            if counts[policy.id] and (room := await self._caps.room(policy.id, policy.cap_per_hour)) != 0:
+                left[policy.id] -= await self._free(policy.id, FREED_AT_ONCE if room is None else room)
+        return {policy: count for policy, count in left.items() if count > 0}
+
+    async def _free(self, policy: str, room: int) -> int:
+        keys = await self._discoveries.held(policy, min(room, FREED_AT_ONCE))
+        # What was freed a moment ago may still be found.
+        records = await self._discoveries.held_records(keys)
+        if records:
+            await self._publisher.publish([self._record(key, record) for key, record in records.items()])
+            await self._discoveries.resumed(list(records), self._clock.now())
+            self._caps.count(policy, len(records))
+        return len(records)
 
     def _record(self, key: str, suspect: bytes) -> Record:
         return Record(self._topics.suspects, key.encode(), suspect, (("type", b"Suspect"),))

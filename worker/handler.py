@@ -308,8 +308,12 @@ class Handler:
     async def free(self) -> None:
         """Publish held suspects as far as the caps of the hour allow."""
         left = await self._persist("held", lambda: self._delivery.free(self._release.policies.policies))
+        # Policies that are gone must not stand there for ever.
+        self._metrics.held.clear()
         for policy in self._release.policies.policies:
-            self._metrics.held.labels(policy.id).set(left.get(policy.id, 0))
+            self._metrics.held.labels(policy.id).set(left.pop(policy.id, 0))
+        for policy_id, count in left.items():
+            self._metrics.held.labels(policy_id).set(count)
 
     # Patience
 

@@ -197,6 +197,8 @@ async def _free_held(app: Any, joined: asyncio.Event, parts: Parts) -> None:
         mine = app.consumer.assignment() if joined.is_set() and parts.orders.running.is_set() else ()
         if any(place.topic == first and place.partition == 0 for place in mine):
             await parts.handler.free()
+        else:
+            parts.metrics.held.clear()
 
 
 async def _watch(app: Any, joined: asyncio.Event, parts: Parts) -> None:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from qexplorer.clock import Clock
 from qexplorer.discoveries import Discoveries
+from qexplorer.policies import load_policies
 from qexplorer.settings import Settings
 from schemas import Retraction, Suspect, Versions, WireError
 from worker.kafka import Publisher, Record
@@ -16,10 +16,14 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retracted:
-    """What a retraction did: how many suspects the version had published since then, and how many of them stood."""
+    """What a retraction did: how many suspects the version had published since then, and how many of them stood.
+
+    `kept_back` had been claimed or held, and not published yet; now they never are.
+    """
 
     found: int
     taken_back: int
+    kept_back: int
 
 
 async def retract(
@@ -34,8 +38,14 @@ async def retract(
 ) -> Retracted:
     """Take back what a version has published from `since` on; what it finds may be published again by another.
 
-    The memory is written first: when the command dies in between, the next one finds the same suspects and goes on.
+    What it has found and not published yet goes first, so that it does not come in between. The memory is written
+    before the topic: when the command dies in between, the next one finds the same suspects and goes on.
     """
+    kept_back = 0
+    for policy in load_policies(settings.policies).policies:
+        waiting = await discoveries.unpublished(policy.id)
+        bad = [key for key, record in waiting.items() if _is_from(record, version, since)]
+        kept_back += len(await discoveries.retract(bad, clock.now())) if bad else 0
     standing: dict[str, bool] = {}
     async for message in read_topic(settings.kafka, settings.kafka.topics.suspects):
         key = (message.key or b"").decode("utf-8", "replace")
@@ -44,7 +54,7 @@ async def retract(
         elif dict(message.headers).get("type") == b"Retraction":
             if key in standing:
                 standing[key] = False
-        elif _is_from(message, version, since):
+        elif _is_from(message.value, version, since):
             standing[key] = True
         else:
             standing.pop(key, None)
@@ -54,12 +64,12 @@ async def retract(
         now = clock.now()
         await discoveries.retract(part, now)
         await publisher.publish([_retraction(settings, key, reason, now) for key in part])
-    return Retracted(found=len(standing), taken_back=len(keys))
+    return Retracted(found=len(standing), taken_back=len(keys), kept_back=kept_back)
 
 
-def _is_from(message: Any, version: str, since: datetime) -> bool:
+def _is_from(record: bytes, version: str, since: datetime) -> bool:
     try:
-        suspect = Suspect.from_bytes(message.value)
+        suspect = Suspect.from_bytes(record)
     except WireError:
         return False
     return suspect.found_at >= since and names(suspect.versions, version)

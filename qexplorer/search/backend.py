@@ -129,11 +129,18 @@ class DocumentStore(Protocol):
         """
 
     async def find(
-        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Matching | None = None,
+        best_by: str = "",
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`.
 
-        The last second may be missing.
+        The highest of the number `best_by` come first, where one is named. The last second may be missing.
         """
 
     async def sharing(

@@ -196,13 +196,22 @@ class OpenSearchClient:
         return conflicts
 
     async def find(
-        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Matching | None = None,
+        best_by: str = "",
     ) -> list[Document]:
-        """Return documents with any of the values in a keyword field, and all of `matching`."""
+        """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
         if not values:
             return []
         query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching or {})]}}
         body = _body_of_ours(query, size)
+        if best_by:
+            body["sort"] = [{best_by: {"order": "desc", "missing": "_last", "unmapped_type": "float"}}]
         return await self._read(f"/{index}/_search", body, functools.partial(_documents, index))
 
     async def sharing(

@@ -65,6 +65,7 @@ def discoveries_body() -> dict[str, Any]:
                 "seller": KEYWORD,
                 "listing_id": KEYWORD,
                 "depth": {"type": "integer"},
+                "score": {"type": "float"},
                 "at": {"type": "date"},
             },
         },

@@ -38,11 +38,21 @@ class MemoryStore:
         return conflicts
 
     async def find(
-        self, index: str, field_name: str, values: Sequence[str], size: int, *, matching: Matching | None = None
+        self,
+        index: str,
+        field_name: str,
+        values: Sequence[str],
+        size: int,
+        *,
+        matching: Matching | None = None,
+        best_by: str = "",
     ) -> list[Document]:
-        """Return documents with any of the values in a keyword field, and all of `matching`."""
-        found = self._index(index).values()
-        return [doc for doc in found if _shared(doc, field_name, values) and _matches(doc, matching or {})][:size]
+        """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
+        kept = self._index(index).values()
+        found = [doc for doc in kept if _shared(doc, field_name, values) and _matches(doc, matching or {})]
+        if best_by:
+            found.sort(key=lambda doc: -doc.source.get(best_by, 0.0))
+        return found[:size]
 
     async def sharing(
         self, index: str, field_name: str, rows: Rows, size: int, *, least: int, matching: Matching

@@ -209,6 +209,16 @@ async def test_documents_are_found_by_any_of_several_values(place: Place) -> Non
     assert [document.id for document in narrowed] == ["2"]
 
 
+async def test_the_best_documents_are_found_first(place: Place) -> None:
+    """In order of a number, those without it last, however many others there are."""
+    documents = [doc(f"n{n}", bands=["x"], score=n / 10) for n in range(7)] + [doc("none", bands=["x"])]
+    await place.store.write(place.documents, documents, WriteMode.CREATE)
+    await place.refresh()
+    best = await place.store.find(place.documents, "bands", ["x"], 2, best_by="score")
+    assert [document.id for document in best] == ["n6", "n5"]
+    assert len(await place.store.find(place.documents, "bands", ["x"], 9, best_by="score")) == 8
+
+
 async def test_documents_are_found_by_how_much_they_share(place: Place) -> None:
     """For each row of values on its own: those that share most of it first, none that shares too little of it."""
     rows = {

@@ -179,6 +179,21 @@ async def test_what_a_bad_version_published_is_taken_back_once(site: Site) -> No
     assert seen.suspects[-1].review_key in first
 
 
+async def test_what_a_bad_version_has_found_and_not_published_is_not_published(site: Site) -> None:
+    """What its cap of the hour has held back is taken back, too: it would come an hour after the retraction."""
+    site.policy["cap_per_hour"] = 1
+    site.set_kinds("drugs")
+    since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    await site.send(flag(0), flag(1))
+    async with site.reading() as seen:
+        with workers(1, site.settings, site.folder):
+            await seen.until_answered({"flag-seed0", "flag-seed1"})
+        async with OpenSearchClient(SearchSettings(url=site.url)) as client:
+            await client.request("POST", f"/{site.settings['search']['discoveries']}/_refresh")
+        said = site.command("suspects", "retract", "--since", since, "--version", "scripted")
+        assert "1 suspects taken back, of 1 that scripted had published since; 1 more will not be published" in said
+
+
 async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) -> None:
     """After `forget` no topic, index or file that is ours has the seller, the listing or its words in a last record."""
     # Words of the title and of the description find the same listing: both are the seller's.

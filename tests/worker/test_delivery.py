@@ -18,7 +18,7 @@ from qexplorer.search.backend import Document, WriteMode
 from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import ExploreSettings, SearchSettings, Topics
 from qexplorer.steps import Seed
-from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
+from qexplorer.testing import START, ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from qexplorer.triage import Triage
 from schemas import FlagOutcome, FlagResult, Suspect
 from worker.delivery import Caps, Delivery
@@ -255,7 +255,7 @@ async def test_what_is_above_the_cap_of_the_hour_waits_and_the_best_comes_first(
     other = Worker(store, publisher, clock, "plug", policy=policy, triage=triage)
     assert await other.delivery.free([policy]) == {"drugs": 1}
     clock.advance(20)
-    assert await other.delivery.free([policy]) == {"drugs": 0}
+    assert await other.delivery.free([policy]) == {}
     assert await worker.delivery.free([policy]) == {}
     assert listings_of(publisher) == ["c3", "b2"]
 
@@ -268,8 +268,47 @@ async def test_held_items_are_known_and_come_at_once_when_the_cap_is_lifted() ->
     await worker.run("a1")
     (again,) = await Worker(store, publisher, clock, "plug", policy=policy).run("z9")
     assert (again.suspects, again.held) == (0, 0)
-    assert await worker.delivery.free([POLICY]) == {"drugs": 0}
+    assert await worker.delivery.free([POLICY]) == {}
     assert sorted(listings_of(publisher)) == ["b2", "c3"]
+
+
+async def hold(store: MemoryStore, policy: str, scores: Sequence[float]) -> None:
+    """Put held suspects into the memory, each with its score as its listing's id."""
+    held = [
+        Document(
+            id=f"{policy}-{place}",
+            source={
+                "policy": policy,
+                "state": "held",
+                "owner": "f",
+                "at": START.isoformat(),
+                "score": score,
+                "suspect": "s",
+            },
+        )
+        for place, score in enumerate(scores)
+    ]
+    await store.write("discoveries", held, WriteMode.CREATE)
+
+
+async def test_many_held_suspects_of_one_policy_do_not_keep_those_of_another() -> None:
+    """Each policy has its own hour, and its best come first however many there are."""
+    store, publisher = MemoryStore(), RecordingPublisher()
+    await hold(store, "spam", [*([0.5] * FOUND_AT_ONCE), 0.9])
+    await hold(store, "drugs", [0.6, 0.8])
+    worker = Worker(store, publisher, ManualClock(), "plug")
+    spam = Policy(id="spam", kinds=("spam",), cap_per_hour=1)
+    left = await worker.delivery.free([spam, POLICY.model_copy(update={"cap_per_hour": 1})])
+    assert left == {"spam": FOUND_AT_ONCE, "drugs": 1}
+    assert [record.key.decode() for record in publisher.records] == [f"spam-{FOUND_AT_ONCE}", "drugs-1"]
+
+
+async def test_held_suspects_of_a_policy_that_is_not_known_here_wait() -> None:
+    """A worker that has an older file of policies must not let them all out as if they had no cap."""
+    store, publisher = MemoryStore(), RecordingPublisher()
+    await hold(store, "new", [0.5, 0.6])
+    assert await Worker(store, publisher, ManualClock(), "plug").delivery.free([POLICY]) == {"": 2}
+    assert not publisher.records
 
 
 async def test_a_worker_that_dies_while_it_holds_loses_nothing() -> None:

@@ -23,10 +23,10 @@ from qexplorer.limiter import SearchLimiter
 from qexplorer.llm.engine import EngineVersion, Generation, Prompt, Reply
 from qexplorer.metrics import Metrics
 from qexplorer.policies import Policies, Policy
-from qexplorer.search.backend import SearchProblem
+from qexplorer.search.backend import Document, SearchProblem, WriteMode
 from qexplorer.search.memory import MemoryStore
 from qexplorer.settings import Settings
-from qexplorer.testing import ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
+from qexplorer.testing import START, ManualClock, MemorySearcher, RecordingPublisher, WordTriage, a_flag, a_listing
 from schemas import DeadLetter, DeadLetterReason, FlagOutcome, FlagResult, Suspect
 from worker.dead_letters import DeadLetters
 from worker.delivery import Delivery
@@ -298,6 +298,22 @@ async def test_nothing_is_said_to_wait_any_more_when_a_stage_has_given_up() -> N
     await bench.run(sent("a1"))
     assert [letter.reason for letter in bench.letters] == [DeadLetterReason.SEARCH_REFUSED]
     assert not bench.metrics.registry.get_sample_value("qexplorer_waiting_seconds", {"stage": "deliver"})
+
+
+async def test_who_is_held_back_is_told_by_policy_and_no_longer_than_that_is_so() -> None:
+    """A policy that is gone has no figure of its own any more; what it had held back is counted without a name."""
+    bench = Bench()
+    held = {"policy": "drugs", "state": "held", "at": START.isoformat(), "suspect": "s", "score": 0.5}
+    await bench.store.write("discoveries", [Document(id=key, source=held) for key in "kl"], WriteMode.CREATE)
+    capped = Policy(id="drugs", kinds=("drugs",), cap_per_hour=1)
+    bench.handler.use(replace(bench.release, policies=Policies(policies=(capped,))))
+    read = bench.metrics.registry.get_sample_value
+    await bench.handler.free()
+    assert read("qexplorer_held", {"policy": "drugs"}) == 1
+    bench.handler.use(replace(bench.release, policies=Policies(policies=(Policy(id="spam", kinds=("spam",)),))))
+    await bench.handler.free()
+    assert read("qexplorer_held", {"policy": "drugs"}) is None
+    assert (read("qexplorer_held", {"policy": ""}), read("qexplorer_held", {"policy": "spam"})) == (1, 0)
 
 
 async def test_a_store_that_is_down_is_waited_for() -> None:
