@@ -26,7 +26,7 @@ def run(
     opensearch: Search = None,
     health_port: Annotated[int | None, typer.Option(help="Port of /live, /ready, /status and /metrics.")] = None,
     dry_run: Annotated[
-        str | None, typer.Option(help="Publish suspects to this topic, with a memory of its own.")
+        str | None, typer.Option(help="Publish suspects to this topic, beside production and without touching it.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -45,7 +45,7 @@ def topics(
     create: Annotated[bool, typer.Option("--create", help="Create the missing ones.")] = False,
     partitions: Annotated[int, typer.Option(help="Partitions of a new topic: the most workers that can share.")] = 8,
     replication: Annotated[int, typer.Option(help="Replicas of a new topic.")] = 1,
-    dry_run: Annotated[str | None, typer.Option(help="The topic of a dry run, too.")] = None,
+    dry_run: Annotated[str | None, typer.Option(help="The topics of a dry run, too.")] = None,
 ) -> None:
     """Say which of the topics exist, or create them."""
     settings = settings_of(config, kafka, None, dry_run_topic=dry_run)
@@ -64,9 +64,11 @@ def topics(
 @app.command()
 def status(config: Config = None, kafka: Brokers = None) -> None:
     """Show the standing order, and how far the group has come on each partition of the flags."""
-    settings = settings_of(config, kafka, None)
     from worker.control import standing_order
     from worker.topics import group_lag
+    from worker.wiring import for_dry_run
+
+    settings = for_dry_run(settings_of(config, kafka, None))
 
     lag = asyncio.run(group_lag(settings))
     last = asyncio.run(standing_order(settings.kafka))

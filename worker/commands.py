@@ -136,9 +136,10 @@ def retract(
     opensearch: Search = None,
 ) -> None:
     """Take back what a bad version has published; others may find and publish it again."""
-    settings = settings_of(config, kafka, opensearch)
     from worker.reading import Place
+    from worker.wiring import for_dry_run
 
+    settings = for_dry_run(settings_of(config, kafka, opensearch))
     at = Place.parse(since).at
     if at is None:
         raise typer.BadParameter(f"{since} is no time; write 2026-01-31T04:00Z")
@@ -146,10 +147,10 @@ def retract(
     async def take_back() -> str:
         from qexplorer.clock import SystemClock
         from worker.suspects import retract as retract_suspects
-        from worker.wiring import Memory, dry_run_suffix
+        from worker.wiring import Memory
 
         async with _ends(settings) as (publisher, search):
-            memory = Memory.of(search, settings, dry_run_suffix(settings))
+            memory = Memory.of(search, settings)
             done = await retract_suspects(
                 settings, publisher, memory.discoveries, SystemClock(), version=version, since=at, reason=reason
             )

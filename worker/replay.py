@@ -30,7 +30,7 @@ from worker.dead_letters import LETTER
 from worker.handler import Handler
 from worker.health import Pulse
 from worker.kafka import KafkaPublisher, Publisher, Record, client_options, translated
-from worker.limits import DeadLetterLimits
+from worker.limits import no_limits
 from worker.reading import Place, bounds_of, open_reader
 from worker.release import Release, Releases
 from worker.topics import partitions_of, wanted
@@ -40,7 +40,6 @@ log = structlog.get_logger()
 
 FOREVER = timedelta(days=36_500)
 COMMIT_EVERY_S = 1.0
-NO_LIMIT = 10**12
 Ends = Mapping[TopicPartition, tuple[int, int]]
 
 
@@ -177,9 +176,7 @@ async def run_replay(settings: Settings, replay: Replay, tell: Callable[[str], N
         await memory.ensure(search)
         ends = await _bounds(settings, replay, search, memory.indices[1])
         inference = await stack.enter_async_context(inference_of(release, Pulse(settings.worker.heartbeat_timeout_s)))
-        # What cannot be answered is part of what is compared, however much it is.
-        limits = DeadLetterLimits(in_a_row=NO_LIMIT, share=1.0)
-        handler = handler_of(settings, memory, output, inference, release, limits=limits, metrics=metrics)
+        handler = handler_of(settings, memory, output, inference, release, limits=no_limits(), metrics=metrics)
         reader = await stack.enter_async_context(Reader(settings, replay, ends))
         spare_collector()
         flags, seconds = await _run(reader, handler, settings, replay.rate, tell)

@@ -24,10 +24,10 @@ from worker.handler import Handler
 from worker.health import Pulse, health_server
 from worker.inference import InferenceProcess
 from worker.kafka import KafkaPublisher
-from worker.limits import DeadLetterLimits
+from worker.limits import DeadLetterLimits, no_limits
 from worker.release import Releases
 from worker.topics import check_topics
-from worker.wiring import Memory, checked, dry_run_suffix, explorers, handler_of, inference_of, spare_collector
+from worker.wiring import Memory, checked, explorers, for_dry_run, handler_of, inference_of, spare_collector
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ async def run_worker(settings: Settings) -> int:
 
     Raises ConfigError, AccessError and the like when it cannot start.
     """
+    settings = for_dry_run(settings)
     clock = SystemClock()
     metrics, pulse = Metrics(clock), Pulse(settings.worker.heartbeat_timeout_s)
     limiter = SearchLimiter(settings.search.max_qps, clock)
@@ -63,7 +64,7 @@ async def run_worker(settings: Settings) -> int:
         stack.callback(ticking.cancel)
         search = OpenSearchClient(settings.search)
         search.overloaded = limiter.back_off
-        memory = Memory.of(search, settings, dry_run_suffix(settings))
+        memory = Memory.of(search, settings)
         releases = Releases(settings, explorers(search, memory, settings, clock=clock, limiter=limiter))
         # What the files say is looked at before anything is waited for.
         release = releases.read()
@@ -75,9 +76,7 @@ async def run_worker(settings: Settings) -> int:
         await memory.ensure(search)
         publisher = await stack.enter_async_context(KafkaPublisher(settings.kafka))
         inference = await stack.enter_async_context(inference_of(release, pulse))
-        limits = DeadLetterLimits(
-            in_a_row=settings.worker.dead_letters_in_a_row, share=settings.worker.dead_letter_share
-        )
+        limits = _limits(settings)
         orders = Orders(lambda: _obey(orders, limits, metrics))
         control = await stack.enter_async_context(ControlTopic(settings.kafka, orders))
         trip = _tripping(settings.kafka.topics.control, publisher, orders)
@@ -98,6 +97,14 @@ async def run_worker(settings: Settings) -> int:
             partitions=sum(counts[topic] for topic in settings.kafka.topics.flags),
         )
         return await _consume(parts)
+
+
+def _limits(settings: Settings) -> DeadLetterLimits:
+    worker = settings.worker
+    if worker.dry_run_topic:
+        # It must not stop the fleet.
+        return no_limits()
+    return DeadLetterLimits(in_a_row=worker.dead_letters_in_a_row, share=worker.dead_letter_share)
 
 
 def _obey(orders: Orders, limits: DeadLetterLimits, metrics: Metrics) -> None:

@@ -15,7 +15,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from qexplorer.errors import AccessError, ConfigError
-from qexplorer.settings import KafkaSettings, Settings
+from qexplorer.settings import KafkaSettings, Settings, Topics
 from worker.kafka import client_options, log_in, translated
 
 KEPT_DAYS = 90
@@ -30,15 +30,20 @@ def wanted(settings: Settings) -> dict[str, Mapping[str, str]]:
     """
     topics = settings.kafka.topics
     kept = {"cleanup.policy": "compact,delete", "retention.ms": str(KEPT_DAYS * 86_400_000)}
-    dry_run = settings.worker.dry_run_topic
+    dry_run = dry_run_topics(settings) if settings.worker.dry_run_topic else topics
     return {
         **{flags: {} for flags in topics.flags},
-        topics.suspects: kept,
-        topics.audit: kept,
-        topics.dead_letters: {**kept, "max.message.bytes": TWO_MEBIBYTES},
         topics.control: {"cleanup.policy": "compact"},
-        **({dry_run: kept} if dry_run else {}),
+        **{name: kept for each in (topics, dry_run) for name in (each.suspects, each.audit)},
+        **{each.dead_letters: {**kept, "max.message.bytes": TWO_MEBIBYTES} for each in (topics, dry_run)},
     }
+
+
+def dry_run_topics(settings: Settings) -> Topics:
+    """Return the topics of a dry run: flags and orders are production's, what it writes is its own."""
+    name = settings.worker.dry_run_topic
+    own = {"suspects": name, "audit": f"{name}-audit", "dead_letters": f"{name}-dead-letters"}
+    return settings.kafka.topics.model_copy(update=own)
 
 
 async def create_topics(settings: Settings, *, partitions: int, replication: int) -> dict[str, bool]:

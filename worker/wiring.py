@@ -4,6 +4,9 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
 
 from qexplorer.bank import QueryBank
 from qexplorer.clock import Clock, SystemClock
@@ -13,7 +16,7 @@ from qexplorer.limiter import SearchLimiter
 from qexplorer.metrics import Metrics
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.search.mapping import bank_body, discoveries_body
-from qexplorer.settings import Settings, Topics
+from qexplorer.settings import Settings
 from qexplorer.triage import Triage
 from worker.dead_letters import DeadLetters, nobody
 from worker.delivery import Delivery
@@ -23,6 +26,7 @@ from worker.inference import InferenceProcess
 from worker.kafka import Publisher
 from worker.limits import DeadLetterLimits
 from worker.release import Explorers, Release
+from worker.topics import dry_run_topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +69,22 @@ def explorers(
     return make
 
 
-def dry_run_suffix(settings: Settings) -> str:
-    """Return what the indices of a dry run end with; empty in production."""
-    return f"-dry-{settings.worker.dry_run_topic.lower()}" if settings.worker.dry_run_topic else ""
+def for_dry_run(settings: Settings) -> Settings:
+    """Return the settings of a dry run: all but what it reads is its own, its place among the flags, too.
 
-
-def topics_of(settings: Settings) -> Topics:
-    """Return the topics; a dry run has its own for suspects."""
-    topics = settings.kafka.topics
-    dry_run = settings.worker.dry_run_topic
-    return topics.model_copy(update={"suspects": dry_run}) if dry_run else topics
+    In production's group it would take flags away from production. Without a dry run they stay as they are.
+    """
+    name = settings.worker.dry_run_topic
+    if not name:
+        return settings
+    suffix = f"-dry-{name.lower()}"
+    kafka, search = settings.kafka, settings.search
+    changed: dict[str, tuple[BaseModel, dict[str, Any]]] = {
+        "kafka": (kafka, {"group": f"{kafka.group}-dry-{name}", "topics": dry_run_topics(settings)}),
+        "search": (search, {"discoveries": search.discoveries + suffix, "bank": search.bank + suffix}),
+        "worker": (settings.worker, {"run_id": f"dry-{name}"}),
+    }
+    return settings.model_copy(update={part: old.model_copy(update=new) for part, (old, new) in changed.items()})
 
 
 async def checked(release: Release, search: OpenSearchClient) -> Release:
@@ -96,7 +106,7 @@ def handler_of(
     trip: Callable[[str], Awaitable[None]] = nobody,
 ) -> Handler:
     """Return the handler of a worker or a replay over its parts; all that it sends goes through `publisher`."""
-    clock, topics = SystemClock(), topics_of(settings)
+    clock, topics = SystemClock(), settings.kafka.topics
     delivery = Delivery(
         publisher,
         memory.discoveries,

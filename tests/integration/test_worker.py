@@ -71,17 +71,25 @@ async def test_sigterm_finishes_the_work_in_hand(site: Site) -> None:
     assert "total lag 0" in status.stdout
 
 
-async def test_a_dry_run_publishes_to_its_own_topic_with_a_memory_of_its_own(site: Site, engines: Endpoints) -> None:
-    """Production's discoveries and bank stay as they are."""
+async def test_a_dry_run_leaves_production_as_it_is(site: Site, engines: Endpoints) -> None:
+    """It has topics, a memory and a place among the flags of its own: production answers the same flags behind it."""
     dry = {**site.settings, "worker": {**site.settings["worker"], "dry_run_topic": f"shadow-{uuid4().hex[:8]}"}}
     (site.folder / "topics.yaml").write_text(yaml.safe_dump(dry))
     assert site.worker("topics", "--create").returncode == 0
-    await site.send(flag(0))
-    site.topics["suspects"] = dry["worker"]["dry_run_topic"]
+    (site.folder / "topics.yaml").write_text(yaml.safe_dump(site.settings))
+    await site.send(flag(0), *[b"not json"] * 60)
+    shadow, production = dry["worker"]["dry_run_topic"], dict(site.topics)
+    own = {"suspects": shadow, "audit": f"{shadow}-audit", "dead_letters": f"{shadow}-dead-letters"}
+    site.topics.update(own)
     async with site.reading() as seen:
         with workers(1, dry, site.folder):
             await seen.until_answered({"flag-seed0"})
+            await seen.until(lambda: len(seen.letters) == 60)
     assert [suspect.listing_id for suspect in seen.suspects] == ["sib0"]
+    assert {result.run_id for result in seen.results} == {f"dry-{shadow}"}
+    site.topics.update(production)
+    assert "running: no order was ever given" in site.command("status")
+    assert "total lag 61" in site.command("status")
     async with OpenSearchClient(SearchSettings(url=str(engines.opensearch))) as client:
         exists = await client.request("GET", "/_cat/indices", params={"format": "json"})
     names = {index["index"] for index in exists}
