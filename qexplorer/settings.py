@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -63,6 +72,13 @@ class IndexSettings(Section):
 _OUR_INDEX = IndexSettings()
 
 
+def _without_login(url: str) -> str:
+    # Addresses stand in errors and logs.
+    if "@" in url.rsplit("://", maxsplit=1)[-1].split("/", maxsplit=1)[0]:
+        raise ValueError("it holds a login; set user and password beside it")
+    return url
+
+
 class SearchSettings(Section):
     """The OpenSearch cluster and how much of it may be used.
 
@@ -70,7 +86,7 @@ class SearchSettings(Section):
     `slow_ms` is the `took` of a search above which the allowance is halved, as it is on 429.
     """
 
-    url: str = "http://127.0.0.1:9200"
+    url: Annotated[str, AfterValidator(_without_login)] = "http://127.0.0.1:9200"
     user: str = ""
     password: SecretStr = SecretStr("")
     ca_file: Path | None = None

@@ -1,6 +1,8 @@
 """What an operator does to what the worker has left: dead letters, suspects, and what is to be forgotten."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from worker.dlq import DeadLetterBox, Letter, Which
     from worker.kafka import KafkaPublisher
 
+JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 T = TypeVar("T", str, list[str] | None)
 
 dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, send them again, throw them away.")
@@ -166,7 +169,11 @@ def forget(
     store: Annotated[
         list[Path] | None, typer.Option(exists=True, file_okay=False, help="A candidate store to clear, too.")
     ] = None,
-    file: Annotated[list[Path] | None, typer.Option(help="A JSONL file to remove them from, as of a replay.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A JSONL file to remove them from, as of a replay."),
+    ] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="A topic of a replay or a dry run to clear, too.")] = None,
     config: Config = None,
     kafka: Brokers = None,
     opensearch: Search = None,
@@ -181,7 +188,7 @@ def forget(
     async def remove() -> Traces:
         async with _ends(settings) as (publisher, search):
             forgetting = Forgetting(settings, publisher, search, typer.echo)
-            return await forgetting.forget(frozenset(seller or ()), frozenset(listing or ()))
+            return await forgetting.forget(frozenset(seller or ()), frozenset(listing or ()), topic or ())
 
     traces = asyncio.run(remove())
     for folder in store or ():
@@ -289,17 +296,33 @@ async def _list(settings: Settings, which: "Which") -> "list[Letter]":
 
 
 async def _show(settings: Settings, letter_id: str) -> list[str]:
-    from qexplorer.redact import redact
     from worker.dead_letters import LETTER
     from worker.dlq import original
 
     async with _box(settings) as box:
         message = await box.message(letter_id)
     key, value, headers = original(message)
-    text = "(none)" if value is None else redact(value[:4000].decode("utf-8", "replace"))
     return [
         dict(message.headers)[LETTER].decode(),
-        f"key: {key!r}",
-        *(f"header {name}: {(data or b'')[:200]!r}" for name, data in headers),
-        f"message, {len(value or b'')} bytes: {text}",
+        f"key: {_hidden(key)}",
+        *(f"header {name}: {_hidden((data or b'')[:200])}" for name, data in headers),
+        f"message, {len(value or b'')} bytes: {_hidden(value)}",
     ]
+
+
+def _hidden(value: bytes | None) -> str:
+    """Return the beginning of a message, contacts hidden: each text of its JSON is read before it is looked at."""
+    from qexplorer.redact import redact
+
+    if value is None:
+        return "(none)"
+
+    def read(literal: re.Match[str]) -> str:
+        try:
+            # The last one may be cut off.
+            text = json.loads(literal[0].removesuffix('"') + '"', strict=False)
+            return json.dumps(redact(text), ensure_ascii=False)
+        except ValueError:
+            return redact(literal[0])
+
+    return redact(JSON_TEXT.sub(read, value[:4000].decode("utf-8", "replace")))

@@ -89,7 +89,13 @@ class DeadLetterBox:
         tired = [each for each in open_ones if each.letter.attempts >= most_attempts]
         if tired:
             tell(f"{len(tired)} letters have failed {most_attempts} times or more and are left alone")
-        ready = [each for each in open_ones if each.letter.attempts < most_attempts]
+        flags = self._settings.kafka.topics.flags
+        foreign = sorted({each.letter.position.topic for each in open_ones} - set(flags))
+        if foreign:
+            tell(f"those from {', '.join(foreign)} are left alone: name it among kafka.topics.flags to send them again")
+        ready = [
+            each for each in open_ones if each.letter.attempts < most_attempts and each.letter.position.topic in flags
+        ]
         chosen = ready[:limit]
         messages = await self._messages({each.letter.letter_id for each in chosen})
         for start in range(0, len(chosen), AT_ONCE):
@@ -112,14 +118,8 @@ class DeadLetterBox:
         await self._publisher.publish([Record(self._topic, letter_id.encode(), None) for letter_id in letter_ids])
 
     def _again(self, letter: DeadLetter, message: Any) -> Record:
-        topic = letter.position.topic
-        if topic not in self._settings.kafka.topics.flags:
-            raise BadInputError(
-                f"letter {letter.letter_id} came from {topic}, which is none of the topics of flags",
-                remedy="Name that topic among kafka.topics.flags",
-            )
         key, value, headers = original(message)
-        return Record(topic, key, value, (*headers, (REDRIVEN, letter.letter_id.encode())))
+        return Record(letter.position.topic, key, value, (*headers, (REDRIVEN, letter.letter_id.encode())))
 
     async def _messages(self, letter_ids: set[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -1,26 +1,26 @@
 """Removing a seller, or single listings, from everything that the project keeps."""
 
 import gzip
-from collections.abc import Callable, Collection, Mapping
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from qexplorer.bank import bank_key
 from qexplorer.discoveries import State
 from qexplorer.errors import ConfigError
-from qexplorer.policies import load_policies
-from qexplorer.search.backend import SearchKind
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import Settings
 from schemas import FlagResult, QueryAudit, QuerySource, Suspect, WireError
-from worker.dead_letters import LETTER
+from worker.dead_letters import KEY, LETTER
 from worker.decode import mapped
 from worker.kafka import Publisher, Record
 from worker.reading import read_topic
-from worker.topics import retention_of
+from worker.topics import dry_run_topics, retention_of
 
 FORGOTTEN = "forgotten"
 LISTING_FIELDS = frozenset({"id", "listing_id", "repeats", "near_duplicates"})
@@ -34,6 +34,11 @@ class Traces:
     sellers: frozenset[str]
     listings: set[str]
     flags: set[str] = field(default_factory=set)
+
+    @property
+    def names(self) -> set[str]:
+        """Everything that is to be forgotten, whatever it is."""
+        return {*self.sellers, *self.listings, *self.flags}
 
     def mention(self, value: Any) -> bool:
         """Whether parsed JSON has one of them in a field that names such a thing, at any depth.
@@ -71,18 +76,27 @@ class Forgetting:
         self._search = search
         self._tell = tell
 
-    async def forget(self, sellers: frozenset[str], listings: frozenset[str]) -> Traces:
+    async def forget(self, sellers: frozenset[str], listings: frozenset[str], more: Sequence[str] = ()) -> Traces:
         """Forget in topics and indices; return what else belonged to it, for the files.
 
-        Running it again does no harm and removes what has come since.
+        `more` are topics of replays or dry runs. Running it again does no harm and removes what has come since.
         """
         traces = Traces(sellers=sellers, listings=set(listings))
         await self._learn_from_flags(traces)
         await self._discoveries(traces)
-        await self._suspects(traces)
-        await self._audit(traces)
-        await self._dead_letters(traces)
+        topics, dry_run = self._kafka.topics, dry_run_topics(self._settings)
+        if self._settings.worker.dry_run_topic:
+            more = (dry_run.suspects, dry_run.audit, dry_run.dead_letters, *more)
+        for topic in (topics.suspects, *more):
+            await self._suspects(topic, traces)
+        for topic in (topics.audit, *more):
+            await self._audit(topic, traces)
+        for topic in (topics.dead_letters, *more):
+            await self._dead_letters(topic, traces)
         await self._what_stays()
+        learnt = ", ".join(sorted(traces.listings)) or "none"
+        # The next run cannot learn them any more, where a file or a store is remembered later.
+        self._tell(f"for files and stores that turn up later, the listings were: {learnt}")
         return traces
 
     async def _learn_from_flags(self, traces: Traces) -> None:
@@ -112,11 +126,22 @@ class Forgetting:
         # Of what forgotten flags have found, only what is not published yet holds words of theirs.
         unpublished = {"state": [State.PENDING, State.HELD]}
         removed += await self._search.delete_where(everywhere, "owner", sorted(traces.flags), unpublished)
+        await self._disown(everywhere, sorted(traces.flags))
         self._tell(f"discoveries: {removed} items removed")
 
-    async def _suspects(self, traces: Traces) -> None:
+    async def _disown(self, everywhere: str, flags: Sequence[str]) -> None:
+        """Leave what forgotten flags have found without the name of the flag, which may hold that of its listing."""
+        script = {"source": "ctx._source.owner = params.by", "params": {"by": FORGOTTEN}}
+        for start in range(0, len(flags), FOUND_AT_ONCE):
+            await self._search.request(
+                "POST",
+                f"/{everywhere}/_update_by_query",
+                {"query": {"terms": {"owner": flags[start : start + FOUND_AT_ONCE]}}, "script": script},
+                {"conflicts": "proceed", "refresh": "true"},
+            )
+
+    async def _suspects(self, topic: str, traces: Traces) -> None:
         """Remove suspects of the seller; where a forgotten flag led to another's listing, that keeps no trace of it."""
-        topic = self._kafka.topics.suspects
         last: dict[bytes, Record | None] = {}
         async for message in read_topic(self._kafka, topic):
             key = message.key or b""
@@ -139,18 +164,17 @@ class Forgetting:
         gone = sum(record.value is None for record in records)
         self._tell(f"{topic}: {gone} suspects removed, {len(records) - gone} rewritten")
 
-    async def _audit(self, traces: Traces) -> None:
-        """Remove the records of forgotten flags, and their queries from the bank."""
-        topic = self._kafka.topics.audit
-        indices = {policy.id: policy.index for policy in load_policies(self._settings.policies).policies}
+    async def _audit(self, topic: str, traces: Traces) -> None:
+        """Remove the records of forgotten flags, and their queries from the bank, whatever index they searched."""
         gone: dict[bytes, Record] = {}
-        queries: set[str] = set()
+        queries: dict[str, set[str]] = {}
         async for message in read_topic(self._kafka, topic):
             if message.value is None:
                 gone.pop(message.key or b"", None)
                 continue
             value = _parsed(message.value)
             if not isinstance(value, dict) or not traces.mention(value):
+                gone.pop(message.key or b"", None)
                 continue
             kind = dict(message.headers).get("type")
             if kind == b"FlagResult" and value.get("flag_id") not in traces.flags:
@@ -161,20 +185,26 @@ class Forgetting:
                 continue
             gone[message.key] = Record(topic, message.key, None)
             if kind == b"QueryAudit":
-                queries |= _bank_keys(QueryAudit.from_bytes(message.value), indices)
+                query = QueryAudit.from_bytes(message.value)
+                # Those of whole texts and contacts hold no text in the bank.
+                if query.query.source not in {QuerySource.WHOLE_TEXT, QuerySource.CONTACT}:
+                    queries.setdefault(query.policy, set()).add(query.query.normalised)
         await self._publisher.publish(list(gone.values()))
         self._tell(f"{topic}: {len(gone)} records removed or rewritten")
-        removed = await self._search.delete(f"{self._settings.search.bank}*", sorted(queries))
+        bank, removed = f"{self._settings.search.bank}*", 0
+        for policy, words in queries.items():
+            removed += await self._search.delete_where(bank, "normalised", sorted(words), {"policy": [policy]})
         self._tell(f"queries: {removed} removed from the bank")
 
-    async def _dead_letters(self, traces: Traces) -> None:
-        topic = self._kafka.topics.dead_letters
+    async def _dead_letters(self, topic: str, traces: Traces) -> None:
         gone: set[bytes] = set()
         async for message in read_topic(self._kafka, topic):
             if message.value is None:
                 gone.discard(message.key or b"")
-            elif LETTER in dict(message.headers) and (
-                traces.mention(self._flag(message.value)) or _raw_mention(message.value, traces)
+            elif LETTER in (headers := dict(message.headers)) and (
+                traces.mention(self._flag(message.value))
+                or _raw_mention(message.value, traces)
+                or headers.get(KEY, b"").decode("utf-8", "replace") in traces.names
             ):
                 gone.add(message.key or b"")
         await self._publisher.publish([Record(topic, key, None) for key in sorted(gone)])
@@ -193,7 +223,7 @@ class Forgetting:
         for topic, hours in (await retention_of(self._kafka, kept)).items():
             when = f"after {hours:.0f} hours" if hours is not None else "never by itself: its retention is unlimited"
             self._tell(f"not reached: {topic} belongs to the platform; it drops old messages {when}")
-        self._tell("not reached: the platform's own index of listings, its logs, and files not named here")
+        self._tell("not reached: the platform's own index of listings, its logs, and files and topics not named here")
         self._tell("removed records leave the disks of Kafka when it compacts: min.cleanable.dirty.ratio, segment.ms")
 
 
@@ -211,15 +241,9 @@ def forget_in_file(path: Path, traces: Traces) -> int:
                     kept.write(line)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", remedy="Name a file of JSON lines") from None
+    shutil.copymode(path, part)
     part.replace(path)
     return dropped
-
-
-def _bank_keys(audit: QueryAudit, indices: Mapping[str, str]) -> set[str]:
-    """Return under which keys the bank may hold a query; those of whole texts and contacts hold no text."""
-    if audit.query.source in {QuerySource.WHOLE_TEXT, QuerySource.CONTACT} or audit.policy not in indices:
-        return set()
-    return {bank_key(audit.policy, indices[audit.policy], SearchKind.WORDS, audit.query.normalised)}
 
 
 def _without(suspect: Suspect, traces: Traces) -> Suspect:
@@ -231,6 +255,9 @@ def _without(suspect: Suspect, traces: Traces) -> Suspect:
         update["seed"] = suspect.seed.model_copy(update={"listing_id": FORGOTTEN, "flag_id": FORGOTTEN})
         update["also_found_by"] = ()
         update["query"] = suspect.query.model_copy(update={"text": FORGOTTEN, "normalised": FORGOTTEN})
+        # The marks say which of its words the query had, and the trace is a hash of the flag's id.
+        update["highlights"] = {}
+        update["trace_id"] = ""
     return suspect.model_copy(update=update)
 
 
@@ -242,8 +269,13 @@ def _parsed(value: bytes | None) -> Any:
 
 
 def _raw_mention(value: bytes, traces: Traces) -> bool:
-    """Whether bytes mention what is forgotten: in a field of their JSON, or in quotes where they are no JSON."""
+    """Whether bytes mention what is forgotten: in a field of their JSON, or as a value where they are no JSON."""
     try:
         return traces.mention(orjson.loads(value))
     except orjson.JSONDecodeError:
-        return any(f'"{name}"'.encode() in value for name in traces.sellers | traces.listings | traces.flags)
+        return any(
+            f'"{name}"'.encode() in value
+            or json.dumps(name).encode() in value
+            or (name.isascii() and name.isdigit() and re.search(rb":\s*%b\s*[,}]" % name.encode(), value) is not None)
+            for name in traces.names
+        )

@@ -23,7 +23,8 @@ from qexplorer.search.mapping import listings_body
 from qexplorer.settings import SearchSettings
 from qexplorer.stack import Endpoints
 from qexplorer.testing import a_flag, a_listing
-from schemas import FlagResult, Suspect
+from schemas import DeadLetter, DeadLetterReason, FlagResult, Position, Suspect
+from worker.dead_letters import LETTER
 
 FLAGS = 40
 WITHIN_S = 60.0
@@ -99,6 +100,26 @@ class Site:
         try:
             for number, value in enumerate(values):
                 await producer.send_and_wait(self.topics["flags"], value=value, key=str(number).encode())
+        finally:
+            await producer.stop()
+
+    async def letter_of(self, topic: str) -> None:
+        """Leave a dead letter of a message of another topic."""
+        place = Position(topic=topic, partition=0, offset=0)
+        letter = DeadLetter(
+            letter_id="f" * 32,
+            position=place,
+            reason=DeadLetterReason.UNREADABLE,
+            stage="decode",
+            error="no JSON",
+            at=datetime.now(UTC),
+        )
+        producer = AIOKafkaProducer(bootstrap_servers=self.brokers)
+        await producer.start()
+        try:
+            await producer.send_and_wait(
+                self.topics["dead_letters"], b"old", letter.letter_id.encode(), headers=[(LETTER, letter.to_bytes())]
+            )
         finally:
             await producer.stop()
 

@@ -26,6 +26,7 @@ def test_sources_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param("search: {urll: x}", "search.urll", id="unknown field"),
         pytest.param("worker: {batch_size: many}", "worker.batch_size", id="wrong type"),
         pytest.param("kafka: {security: SASL_SSL}", "kafka.user and kafka.password are needed", id="half a login"),
+        pytest.param("search: {url: 'https://worker:pw@host:9200/x'}", "it holds a login", id="a login in an address"),
         pytest.param("a: [", "is not YAML", id="not YAML"),
     ],
 )
@@ -50,6 +51,11 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QEXPLORER_SEARCH__PASSWORD", "hunter2")
     monkeypatch.setenv("QEXPLORER_KAFKA__PASSWORD", "hunter2")
     assert "hunter2" not in repr(load_settings())
+    monkeypatch.setenv("QEXPLORER_SEARCH__URL", "https://worker:hunter2@host")
+    with pytest.raises(ConfigError, match="it holds a login") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.delenv("QEXPLORER_SEARCH__URL")
     monkeypatch.setenv("QEXPLORER_KAFKA__SECURITY", "hunter2")
     with pytest.raises(ConfigError) as caught:
         load_settings()

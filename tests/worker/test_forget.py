@@ -29,6 +29,25 @@ def test_a_trace_is_told_by_its_field(record: Any, *, is_trace: bool) -> None:
     assert ONE.mention(record) is is_trace
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"seller": 7, "x": NaN}',
+        b'{"x": NaN, "seller" : 7}',
+        b'{"seller": "7", "x": NaN}',
+        b'{"seller": "\\u5356\\u5bb6", "x": NaN}',
+        '{"seller": "卖家", "x": NaN}'.encode(),
+    ],
+)
+def test_what_only_looks_like_json_is_searched_for_values(tmp_path: Path, line: bytes) -> None:
+    """Numbered sellers and escaped letters, too; the file stays readable for whom it was."""
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(line + b'\n{"price": 77, "x": NaN}\n')
+    path.chmod(0o600)
+    assert forget_in_file(path, Traces(sellers=frozenset({"7", "卖家"}), listings=set())) == 1
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("name", ["run.jsonl", "run.jsonl.gz"])
 def test_only_lines_with_a_trace_are_dropped(tmp_path: Path, name: str) -> None:
     """Also of what a killed process has half written, where the id stands in quotes."""
