@@ -49,16 +49,18 @@ def topics(
 ) -> None:
     """Say which of the topics exist, or create them."""
     settings = settings_of(config, kafka, None, dry_run_topic=dry_run)
-    from worker.topics import check_topics, create_topics
+    from worker.topics import check_topics, create_topics, differing
 
     if create:
         for name, created in asyncio.run(
             create_topics(settings, partitions=partitions, replication=replication)
         ).items():
             typer.echo(f"{name}\t{'created' if created else 'exists'}")
-        return
-    for name, count in asyncio.run(check_topics(settings)).items():
-        typer.echo(f"{name}\t{count} partitions")
+    else:
+        for name, count in asyncio.run(check_topics(settings)).items():
+            typer.echo(f"{name}\t{count} partitions")
+    for name, what in asyncio.run(differing(settings)).items():
+        typer.echo(f"{name}: {'; '.join(what)}. Set it with kafka-configs", err=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from qexplorer.errors import QExplorerError
+from qexplorer.errors import QExplorerError, SearchUnavailableError
 from qexplorer.metrics import Metrics
 from qexplorer.search.client import OpenSearchClient
 from worker.handler import Handler
@@ -46,6 +46,10 @@ class Follower:
         try:
             release = await checked(await asyncio.to_thread(self._releases.read), self._search)
             await self._inference.use(release.used)
+        except SearchUnavailableError as error:
+            # It says nothing of the change, which is looked at again in a moment.
+            log.warning("change not taken yet", error=error.message, remedy=error.remedy)
+            return
         except QExplorerError as error:
             self._metrics.reloads.labels("refused").inc()
             log.warning("change refused, the release before it stays", error=error.message, remedy=error.remedy)

@@ -219,9 +219,12 @@ class Forgetting:
         return mapped(event, event_map) if event_map else event
 
     async def _what_stays(self) -> None:
-        kept = [*self._kafka.topics.flags]
-        for topic, hours in (await retention_of(self._kafka, kept)).items():
-            when = f"after {hours:.0f} hours" if hours is not None else "never by itself: its retention is unlimited"
+        retention = await retention_of(self._kafka, self._kafka.topics.flags)
+        for topic in self._kafka.topics.flags:
+            when = "by its retention, which this user may not see"
+            if topic in retention:
+                hours = retention[topic]
+                when = "never by itself: its retention is unlimited" if hours is None else f"after {hours:.0f} hours"
             self._tell(f"not reached: {topic} belongs to the platform; it drops old messages {when}")
         self._tell("not reached: the platform's own index of listings, its logs, and files and topics not named here")
         self._tell("removed records leave the disks of Kafka when it compacts: min.cleanable.dirty.ratio, segment.ms")

@@ -153,7 +153,32 @@ async def group_lag(settings: Settings) -> dict[tuple[str, int], tuple[int, int]
 
 
 async def retention_of(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, float | None]:
-    """Return topic → after how many hours Kafka drops a message; None for never."""
+    """Return topic → after how many hours Kafka drops a message; None for never. What it does not tell is left out."""
+    found: dict[str, float | None] = {}
+    for name, config in (await _configs(kafka, names)).items():
+        ms = int(config.get("retention.ms") or -1)
+        found[name] = ms / 3_600_000 if ms >= 0 else None
+    return found
+
+
+async def differing(settings: Settings) -> dict[str, list[str]]:
+    """Return topic → what of its settings would lose something: orders, repeats' order, or large dead letters.
+
+    How long records are kept is the platform's to say.
+    """
+    found: dict[str, list[str]] = {}
+    asked = wanted(settings)
+    for name, config in (await _configs(settings.kafka, list(asked))).items():
+        policy = set(str(config.get("cleanup.policy", "")).split(","))
+        if "cleanup.policy" in asked[name] and "compact" not in policy:
+            found.setdefault(name, []).append(f"cleanup.policy is {','.join(policy)}, without compact")
+        least = int(asked[name].get("max.message.bytes", 0))
+        if int(config.get("max.message.bytes") or least) < least:
+            found.setdefault(name, []).append(f"max.message.bytes is {config['max.message.bytes']}, below {least}")
+    return found
+
+
+async def _configs(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     async with translated(kafka):
         admin = await _admin(kafka)
         try:
@@ -161,12 +186,9 @@ async def retention_of(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, 
             answers = await admin.describe_configs(asked)
         finally:
             await admin.close()
-    found: dict[str, float | None] = {}
-    for resource in (resource for answer in answers for resource in answer.resources):
-        settings = {entry[0]: entry[1] for entry in resource[4]}
-        ms = int(settings.get("retention.ms") or -1)
-        found[resource[3]] = ms / 3_600_000 if ms >= 0 else None
-    return found
+    # (error code, error, type, name, entries): an error is of a topic that is missing, or whose settings are not shown.
+    resources = (resource for answer in answers for resource in answer.resources if not resource[0])
+    return {resource[3]: {entry[0]: entry[1] for entry in resource[4]} for resource in resources}
 
 
 async def _hidden(admin: Any, names: Sequence[str]) -> list[str]:

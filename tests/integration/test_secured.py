@@ -74,10 +74,11 @@ def worker(
 
 
 def test_the_topics_are_seen(site: SecuredSite) -> None:
-    """With the least rights the command finds all topics of the worker."""
+    """With the least rights the command finds all topics of the worker, and says nothing of settings it may not see."""
     ended = worker(site, "topics")
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stdout.splitlines()) == 5
+    assert "without compact" not in ended.stderr
 
 
 async def test_a_flag_is_answered(site: SecuredSite, monkeypatch: pytest.MonkeyPatch) -> None:

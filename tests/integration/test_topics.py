@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from qexplorer.errors import ConfigError
 from qexplorer.settings import KafkaSettings, Settings, Topics
@@ -12,7 +13,7 @@ from qexplorer.stack import Endpoints
 from qexplorer.testing import ManualClock
 from schemas import Command
 from worker.control import order, standing_order
-from worker.topics import check_topics, create_topics
+from worker.topics import check_topics, create_topics, differing
 
 
 @pytest.fixture
@@ -33,6 +34,31 @@ async def test_what_kafka_refuses_is_not_said_to_be_created(settings: Settings) 
     assert set((await create_topics(settings, partitions=1, replication=1)).values()) == {True}
     assert set((await create_topics(settings, partitions=1, replication=1)).values()) == {False}
     assert set(await check_topics(settings)) == set(await create_topics(settings, partitions=1, replication=1))
+
+
+async def test_topics_that_somebody_made_otherwise_are_named(settings: Settings) -> None:
+    """An order would end with its retention, and a large dead letter would not fit."""
+    topics = settings.kafka.topics
+    await create_topics(settings, partitions=1, replication=1)
+    assert await differing(settings) == {}
+    other = {
+        "suspects": f"own-{topics.suspects}",
+        "control": f"own-{topics.control}",
+        "dead_letters": f"own-{topics.dead_letters}",
+    }
+    made = settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"topics": topics.model_copy(update=other)})}
+    )
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=settings.kafka.brokers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 1, 1) for name in other.values()])
+    finally:
+        await admin.close()
+    found = await differing(made)
+    assert set(found) == set(other.values())
+    assert "without compact" in found[other["control"]][0]
+    assert "below 2097152" in found[other["dead_letters"]][1]
 
 
 async def test_the_last_order_holds_whatever_clocks_say(settings: Settings) -> None:
