@@ -233,14 +233,14 @@ async def test_a_dead_search_is_waited_for() -> None:
 async def test_a_search_that_was_out_of_reach_is_asked_at_full_speed_when_it_is_back() -> None:
     """Nothing was searched meanwhile: neither is there a debt, nor was anything overloaded."""
     bench = Bench()
-    limiter = SearchLimiter(20, bench.clock)
+    limiter = SearchLimiter(0.5, bench.clock)
     bench.release.explorer._searching._limiter = limiter
     bench.searcher.down = True
-    bench.clock.after_sleeps(30, lambda: setattr(bench.searcher, "down", False))
+    bench.clock.after_sleeps(200, lambda: setattr(bench.searcher, "down", False))
     await bench.run(*[sent(f"a{n}", f"plug word{n} gummies") for n in range(8)])
     assert len(bench.results) == 8
-    assert limiter.rate == 20
-    assert sum(bench.clock.slept[30:]) < 10
+    assert limiter.rate == 0.5
+    assert sum(bench.clock.slept[200:]) < 10
 
 
 @pytest.mark.parametrize(
