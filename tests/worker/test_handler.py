@@ -1,5 +1,6 @@
 """Micro-batches through all stages: poison is set aside, everything else waits or is answered."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -230,17 +231,24 @@ async def test_a_dead_search_is_waited_for() -> None:
     assert max(bench.clock.slept) <= 30
 
 
-async def test_a_search_that_was_out_of_reach_is_asked_at_full_speed_when_it_is_back() -> None:
-    """Nothing was searched meanwhile: neither is there a debt, nor was anything overloaded."""
+async def test_a_search_that_is_out_of_reach_is_asked_again_every_ten_seconds() -> None:
+    """Nothing is searched meanwhile: neither is there a debt to be waited for, nor was anything overloaded."""
     bench = Bench()
+    asked: list[float] = []
+
+    class Noting(MemorySearcher):
+        async def search(self, requests: Any) -> Any:
+            asked.append(bench.clock.monotonic())
+            self.down = len(asked) < 20
+            return await MemorySearcher.search(self, requests)
+
     limiter = SearchLimiter(0.5, bench.clock)
-    bench.release.explorer._searching._limiter = limiter
-    bench.searcher.down = True
-    bench.clock.after_sleeps(200, lambda: setattr(bench.searcher, "down", False))
+    searching = bench.release.explorer._searching
+    searching._limiter, searching._searcher = limiter, Noting(listings=bench.searcher.listings)
     await bench.run(*[sent(f"a{n}", f"plug word{n} gummies") for n in range(8)])
     assert len(bench.results) == 8
+    assert max(later - sooner for sooner, later in itertools.pairwise(asked)) <= 10
     assert limiter.rate == 0.5
-    assert sum(bench.clock.slept[200:]) < 10
 
 
 @pytest.mark.parametrize(
