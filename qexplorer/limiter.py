@@ -27,6 +27,7 @@ class SearchLimiter:
         # Searches earned and taken since the start; what is earned ahead is a second's worth at most.
         self._earned = max(1.0, max_qps)
         self._taken = 0.0
+        self._paid = 0
 
     @property
     def rate(self) -> float:
@@ -48,7 +49,9 @@ class SearchLimiter:
     async def take(self, searches: int) -> None:
         """Wait until that many searches may start."""
         self._fill()
-        self._taken += searches
+        paid = min(self._paid, searches)
+        self._paid -= paid
+        self._taken += searches - paid
         # A later caller waits for what those before it have taken, so nobody starves.
         until = self._taken
         while (left := until - self._earned) > TINY:
@@ -57,8 +60,8 @@ class SearchLimiter:
             self._fill()
 
     def give_back(self, searches: int) -> None:
-        """Take back what was taken for searches that never reached the platform's search."""
-        self._earned += searches
+        """Let as many searches start without a wait: those that were taken never reached the platform's search."""
+        self._paid += searches
 
     def _fill(self) -> None:
         now = self._clock.monotonic()
