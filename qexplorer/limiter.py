@@ -14,7 +14,8 @@ class SearchLimiter:
     """A token bucket of one second's worth of searches.
 
     `max_qps` is the fleet's allowance in searches a second. `share` in (0, 1] is this replica's part of it, set
-    from the assigned partitions. `backing_off` halves the rate; it doubles again every 30 s without another.
+    from the assigned partitions. `back_off` halves the rate, once a second at most; it doubles again every 30 s without
+    another.
     """
 
     def __init__(self, max_qps: float, clock: Clock) -> None:
@@ -23,6 +24,7 @@ class SearchLimiter:
         self._share = 1.0
         self._slowed = 1.0
         self._changed_at = clock.monotonic()
+        self._backed_off_at = -STEP_S
         self._filled_at = clock.monotonic()
         # Searches earned and taken since the start; what is earned ahead is a second's worth at most.
         self._earned = max(1.0, max_qps)
@@ -42,9 +44,12 @@ class SearchLimiter:
         self._share = max(share, LEAST_SHARE)
 
     def back_off(self) -> None:
-        """Halve the rate: the platform's search is overloaded or slow."""
-        self._slowed = max(SLOWEST, self._slowed / 2)
-        self._changed_at = self._clock.monotonic()
+        """Halve the rate: the platform's search is overloaded or slow. What comes at once is one overload."""
+        now = self._clock.monotonic()
+        if now - self._backed_off_at >= STEP_S:
+            self._backed_off_at = now
+            self._slowed = max(SLOWEST, self._slowed / 2)
+        self._changed_at = now
 
     async def take(self, searches: int) -> None:
         """Wait until that many searches may start."""

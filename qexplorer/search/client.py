@@ -77,13 +77,8 @@ class OpenSearchClient:
 
     async def request(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None) -> Any:
         """Send one request and return the parsed answer; errors are translated as in `translated`."""
-        try:
-            async with translated(self._settings.url):
-                return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
-        except SearchUnavailableError as error:
-            if getattr(error.__cause__, "status_code", None) in OVERLOADED:
-                self.overloaded()
-            raise
+        async with translated(self._settings.url):
+            return await self._client.transport.perform_request(method, path, params=dict(params or {}), body=body)
 
     async def _read(self, path: str, body: Any, read: Callable[[Any], T], params: Mapping[str, str] | None = None) -> T:
         """Post one request and return what `read` makes of the answer.
@@ -123,6 +118,10 @@ class OpenSearchClient:
 
         try:
             return await self._read("/_msearch", b"\n".join(lines) + b"\n", read)
+        except SearchUnavailableError as error:
+            if getattr(error.__cause__, "status_code", None) in OVERLOADED:
+                self.overloaded()
+            raise
         except BadInputError:
             # One malformed search can fail a whole msearch: only the bad one may suffer.
             log.warning("msearch refused, searching one by one", searches=len(requests))
