@@ -93,7 +93,7 @@ def evaluate(
         ),
         methods=_methods(method or DEFAULT),
         extractors=_extractors(settings, extractor or (), sampling, kept),
-        loads=tuple(searches or LOADS),
+        loads=tuple(dict.fromkeys(searches or LOADS)),
         triage=(True, False) if both else (triage,),
         protocols=tuple(protocol or (Protocol.POOL,)),
         reviews=reviews,
@@ -195,6 +195,13 @@ def _corpora(paths: Sequence[Path], sources: Sequence[str], held_out: Sequence[s
         name, _, value = text.partition("=")
         named.setdefault(name, []).append(value)
     names = {path: path.name.split(".")[0] for path in paths}
+    called: dict[str, Path] = {}
+    for path, name in names.items():
+        if (first := called.setdefault(name, path)) != path:
+            raise ConfigError(
+                f"{first} and {path} would both be the corpus {name}: the file name up to its first dot",
+                remedy="Rename one of them, or evaluate each into a folder of its own",
+            )
     if unknown := sorted(set(named) - set(names.values())):
         raise ConfigError(
             f"--source names {unknown[0]}, which is no corpus of this run",

@@ -91,6 +91,27 @@ def test_a_mistake_is_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_two_corpora_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Their rows would be one table, so both files are named before anything starts."""
+    corpora = [corpus(tmp_path, name) for name in ("listings.v1", "listings.v2")]
+    with pytest.raises(
+        ConfigError, match=r"listings\.v1\.jsonl and .*listings\.v2\.jsonl would both be the corpus listings"
+    ):
+        run("evaluate", *corpora, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_load_that_is_named_twice_is_run_once(engines: Endpoints, tmp_path: Path) -> None:
+    """Groups that count twice would make an interval narrower than it is."""
+    out = tmp_path / "out"
+    run(
+        "evaluate", corpus(tmp_path, "twice"), "--out", out, "--method", "own_spans", "--searches", 1, "--searches", 1,
+        "--group-size", 3, "--no-triage", "--opensearch", engines.opensearch, "--work", tmp_path / "work",
+    )  # fmt: skip
+    groups = [row.group for row in read_results(out).rows]
+    assert groups == sorted(set(groups))
+
+
 def test_a_template_for_people_has_the_seeds(tmp_path: Path) -> None:
     """Twelve of them, and no evaluation is started."""
     template = tmp_path / "template.csv"
