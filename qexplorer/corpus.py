@@ -42,7 +42,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Prohibited items and all others, of which nothing is known but that nobody has flagged them."""
+    """Prohibited items and all others, of which nothing is known but that nobody has flagged them.
+
+    `digest` follows the listings, their kinds and campaigns, and the settings of the split.
+    """
 
     name: str
     items: tuple[Item, ...]
@@ -83,7 +86,7 @@ def make_corpus(
             refused += 1
             continue
         listing, kind, campaign = read
-        digest.update(f"{listing.id}\0{listing.version}\0{kind}\0".encode())
+        digest.update(f"{listing.model_dump_json()}\0{kind}\0{campaign}\0".encode())
         if kind:
             prohibited.append((listing, kind, campaign))
         else:

@@ -18,7 +18,7 @@ from qexplorer.evaluation.metrics.finds import discovery_curve, finds_at
 from qexplorer.evaluation.metrics.words import words_per_query
 from qexplorer.evaluation.metrics.zero_results import zero_result_rate
 from qexplorer.evaluation.report import html_report, markdown_report
-from qexplorer.evaluation.results import Results, Row, SeedRow, require_new, write_results
+from qexplorer.evaluation.results import Results, Row, SeedRow, hash_of, require_new, write_results
 from schemas import FlagResult, QueryAudit, Suspect, WireError
 
 GROUP = 10
@@ -194,6 +194,7 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
         method=run.name,
         load=0,
         group=number,
+        seeds_hash=hash_of(flags),
         seeds=len(flags),
         reviews=REVIEWS,
         reviewed=min(REVIEWS, len(pool)),

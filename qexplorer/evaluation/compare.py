@@ -67,25 +67,26 @@ def compare_rows(one: Sequence[Row], name: str, other: Sequence[Row], baseline: 
             names = ", ".join(dict.fromkeys(row.method for row in rows))
             raise BadInputError(f"the results have no method {wanted}", remedy=f"They have {names}")
     ours, theirs = _by_place(pick(one, method=name)), _by_place(pick(other, method=baseline))
-    shared = [place for place in ours if place in theirs]
+    shared = [place for place in ours if ours[place].keys() & theirs.get(place, {}).keys()]
     if not shared:
         raise BadInputError(
-            f"{name} and {baseline} have no corpus, split and load in common",
-            remedy="Evaluate both on the same corpora with the same seed",
+            f"{name} and {baseline} have no corpus, split, load and group of seeds in common",
+            remedy="Evaluate both on the same corpora with the same seed, groups and reviews",
         )
     return [_one(place, measure, ours[place], theirs[place]) for place in shared for measure in MEASURES]
 
 
-def _by_place(rows: Sequence[Row]) -> dict[Place, dict[int, Row]]:
-    places: dict[Place, dict[int, Row]] = {}
+def _by_place(rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
+    """Return the rows of each place by their seeds."""
+    places: dict[Place, dict[str, Row]] = {}
     for row in rows:
         place = (row.corpus, f"{row.digest} {row.part} {row.reviews}", row.protocol, row.triage, row.load)
-        places.setdefault(place, {})[row.group] = row
+        places.setdefault(place, {})[row.seeds_hash] = row
     return places
 
 
-def _one(place: Place, measure: str, one: dict[int, Row], other: dict[int, Row]) -> Comparison:
-    groups = sorted(set(one) & set(other))
+def _one(place: Place, measure: str, one: dict[str, Row], other: dict[str, Row]) -> Comparison:
+    groups = [seeds for seeds in one if seeds in other]
     ours = [float(getattr(one[group], measure)) for group in groups]
     theirs = [float(getattr(other[group], measure)) for group in groups]
     corpus, _, protocol, triage, load = place

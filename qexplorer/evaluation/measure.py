@@ -16,7 +16,7 @@ from qexplorer.evaluation.metrics.words import words_per_query
 from qexplorer.evaluation.metrics.zero_results import zero_result_rate
 from qexplorer.evaluation.per_seed import PerSeed
 from qexplorer.evaluation.pool import GroupResult, SeedResult
-from qexplorer.evaluation.results import Row, SeedRow
+from qexplorer.evaluation.results import Row, SeedRow, hash_of
 from qexplorer.normalise import normalise
 from qexplorer.words import tokens
 
@@ -37,6 +37,7 @@ def group_row(case: Case, result: GroupResult, protocol: str) -> Row:
         method=result.method,
         load=result.load,
         group=result.group,
+        seeds_hash=hash_of(seed.judged.item.listing.id for seed in seeds),
         seeds=len(seeds),
         reviews=result.budget,
         reviewed=len(result.verdicts),
@@ -77,6 +78,7 @@ def per_seed_row(case: Case, method: Method, load: int, group: int, found: Seque
         method=method.name,
         load=load,
         group=group,
+        seeds_hash=hash_of(seed.judged.item.listing.id for seed in found),
         seeds=len(found),
         reviews=reviews,
         reviewed=sum(len(seed.verdicts) for seed in found),

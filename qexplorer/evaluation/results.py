@@ -1,16 +1,17 @@
 """A results folder: rows (Parquet) and what they were made with (JSON), written as a whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, ConfigError, StorageError
 
-FORMAT = "qexplorer-evaluation-1"
+FORMAT = "qexplorer-evaluation-2"
 ROWS, SEEDS, META = "rows.parquet", "seeds.parquet", "results.json"
 
 
@@ -20,7 +21,7 @@ class Row:
 
     `finds_half` and `finds` are those after half and all of `reviews`; `curve` those after each review. `campaigns`
     are those in the pool, `campaigns_most` all that were there to be found. Looked at seed by seed, finds are means a
-    seed, with their precision and their share of what could be found.
+    seed, with their precision and their share of what could be found. `seeds_hash` tells the group's seeds (`hash_of`).
     """
 
     corpus: str
@@ -31,6 +32,7 @@ class Row:
     method: str
     load: int
     group: int
+    seeds_hash: str
     seeds: int
     reviews: int
     reviewed: int
@@ -88,6 +90,11 @@ class Results:
     def methods(self) -> list[str]:
         """Return the methods in the order in which they ran."""
         return list(dict.fromkeys(row.method for row in self.rows))
+
+
+def hash_of(seeds: Iterable[str]) -> str:
+    """Return 16 hex digits that follow the ids of a group's seeds and their order."""
+    return hashlib.sha256("\0".join(seeds).encode()).hexdigest()[:16]
 
 
 def require_new(folder: Path) -> None:

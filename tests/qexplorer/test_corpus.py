@@ -1,5 +1,6 @@
 """A corpus is split so that nothing is judged by what it was trained on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from qexplorer.errors import BadInputError
 from qexplorer.rows import Row
 
 
-def corpus(prohibited: int = 60, honest: int = 40, **arguments: Any) -> Corpus:
+def corpus(prohibited: int = 60, honest: int = 40, first: Mapping[str, Any] | None = None, **arguments: Any) -> Corpus:
     rows = [
         {"id": f"p{n}", "text": f"aa{n // 3} bb{n // 3} cc{n // 3} dd{n}", "kind": "drugs" if n % 2 else "scam"}
         | {"toxic": True, "source": "one", **({"campaign": f"c{n // 6}"} if n < 30 else {})}
@@ -19,6 +20,7 @@ def corpus(prohibited: int = 60, honest: int = 40, **arguments: Any) -> Corpus:
         {"id": f"h{n}", "text": f"h{n}", "kind": "x", "toxic": False, "source": "one" if n % 2 else "two"}
         for n in range(honest)
     ]
+    rows[0] |= first or {}
     return make_corpus(
         "x", [Row(number=number, value=value) for number, value in enumerate(rows, start=1)], **arguments
     )
@@ -41,6 +43,25 @@ def test_the_same_seed_gives_the_same_split_and_another_one_another() -> None:
     assert corpus(seed=1) == corpus(seed=1)
     assert [item.part for item in corpus(seed=1).items] != [item.part for item in corpus(seed=2).items]
     assert corpus(seed=1).digest != corpus(seed=2).digest
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"campaign": "other"},
+        {"updated_at": "2026-01-01T00:00:00Z"},
+        {"seller": "other"},
+        {"status": "removed"},
+        {"text": "other words"},
+        {"kind": "other"},
+    ],
+    ids=lambda changed: str(next(iter(changed))),
+)
+def test_the_digest_follows_all_that_split_and_index_depend_on(changed: dict[str, str]) -> None:
+    """One row that differs makes another corpus, also where rows bring versions of their own."""
+    same = {"version": "1"}
+    assert corpus(first=same).digest == corpus(first=same).digest
+    assert corpus(first=same | changed).digest != corpus(first=same).digest
 
 
 def test_the_newest_clusters_are_for_the_test() -> None:

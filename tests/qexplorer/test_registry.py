@@ -11,8 +11,9 @@ from qexplorer.evaluation.results import Results, Row, write_results
 from qexplorer.registry import Registry, Version
 
 ROW = Row(
-    corpus="c", digest="d", part="dev", protocol="pool", triage=True, method="m", load=3, group=0, seeds=20,
-    reviews=200, reviewed=200, finds_half=50.0, finds=90.0, campaigns=80.0, campaigns_most=200, searches=3.0, hits=50.0,
+    corpus="c", digest="d", part="dev", protocol="pool", triage=True, method="m", load=3, group=0,
+    seeds_hash="s0", seeds=20, reviews=200, reviewed=200, finds_half=50.0, finds=90.0, campaigns=80.0,
+    campaigns_most=200, searches=3.0, hits=50.0,
     zero_results=0.0, copies=0.0, distinct=1.0, words=1.5, breadth=1.0, tokens=100.0, model_ms=1.0, search_ms=1.0,
     replies=9, unparseable=0, kinds="{}", curve=[1],
 )  # fmt: skip
@@ -28,7 +29,7 @@ def version(name: str, day: int = 1) -> Version:
 
 
 def results(folder: Path, more: float) -> Path:
-    rows = tuple(replace(ROW, group=group, campaigns=80.0 + group + more) for group in range(6))
+    rows = tuple(replace(ROW, group=group, seeds_hash=f"s{group}", campaigns=80.0 + group + more) for group in range(6))
     write_results(Results(rows=rows, seeds=()), folder)
     return folder
 

@@ -53,7 +53,8 @@ def test_a_missing_baseline_is_one_clear_error() -> None:
 
 
 def test_other_seeds_are_not_compared() -> None:
-    """Groups of another split are not the same groups."""
-    other = Results(rows=(a_row(digest="d2"),), seeds=())
-    with pytest.raises(BadInputError, match="no corpus, split and load in common"):
-        compare_folders(Results(rows=(a_row(),), seeds=()), other)
+    """Groups of another split, or with other seeds, are not the same groups, whatever their number."""
+    for changed in ({"digest": "d2"}, {"seeds_hash": "by campaign"}):
+        other = Results(rows=(a_row(**changed),), seeds=())
+        with pytest.raises(BadInputError, match="no corpus, split, load and group of seeds in common"):
+            compare_folders(Results(rows=(a_row(),), seeds=()), other)

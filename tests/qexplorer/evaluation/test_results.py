@@ -9,7 +9,17 @@ import pytest
 from qexplorer.errors import BadInputError, ConfigError
 from qexplorer.evaluation.measure import group_row, seed_rows
 from qexplorer.evaluation.pool import explore_group
-from qexplorer.evaluation.results import META, ROWS, Results, Row, pick, read_results, require_new, write_results
+from qexplorer.evaluation.results import (
+    META,
+    ROWS,
+    Results,
+    Row,
+    hash_of,
+    pick,
+    read_results,
+    require_new,
+    write_results,
+)
 from qexplorer.evaluation.testing import GOODS, Scripted, small_case
 
 
@@ -21,7 +31,7 @@ def a_row(**fields: Any) -> Row:
         "words": 2.0, "breadth": 1.0, "tokens": 10.0, "model_ms": 5.0, "search_ms": 2.0, "replies": 0,
         "unparseable": 0, "kinds": "{}", "curve": [1, 2],
     }  # fmt: skip
-    return Row(**whole | fields)
+    return Row(**{"seeds_hash": f"seeds of {fields.get('group', 0)}"} | whole | fields)
 
 
 def names(folder: Path) -> list[str]:
@@ -58,6 +68,7 @@ async def test_a_row_says_what_was_spent_and_found() -> None:
     assert row.curve[-1] == row.finds == row.campaigns == row.campaigns_most
     assert len(row.curve) == row.reviews == 30
     assert row.finds_half == row.curve[14]
+    assert row.seeds_hash == hash_of(seed.listing for seed in results.seeds)
     assert results.seeds[0].queries == ["nothing here", *GOODS]
     assert results.seeds[0].totals[0] == 0
     assert len(results.seeds[0].found) == row.finds
