@@ -146,11 +146,11 @@ class Registry:
     def why_not_better(self, new: Version, current: Version, measure: str = "campaigns") -> list[str]:
         """Return why a version has not beaten another one: nothing when it has.
 
-        Over the same groups of seeds, paired, it must be worse nowhere and better somewhere: the 95 % interval of a
-        difference in campaigns found below or above 0. Raises BadInputError when one of them has no evaluation, or when
-        the evaluations have no corpus, split and load in common.
+        Over the same groups of seeds, five at least, paired, it must be worse nowhere and better somewhere: the 95 %
+        interval of a difference in campaigns found below or above 0. Raises BadInputError when one of them has no
+        evaluation, or when the evaluations have no corpus, split, load and group of seeds in common.
         """
-        from qexplorer.evaluation.compare import compare_rows
+        from qexplorer.evaluation.compare import FEWEST, compare_rows
         from qexplorer.evaluation.results import read_results
 
         for version in (new, current):
@@ -162,6 +162,11 @@ class Registry:
             f"{each.corpus} at {each.load} searches: {each.values[0]:.1f} {measure} to {each.values[1]:.1f}"
             for each in found
             if each.verdict == "worse"
+        ]
+        flaws += [
+            f"{each.corpus} at {each.load} searches: {each.groups} of at least {FEWEST} groups of seeds"
+            for each in found
+            if each.groups < FEWEST
         ]
         if not any(each.verdict == "better" for each in found):
             flaws.append(f"it finds more {measure}, beyond chance, on none of {len(found)} comparisons")

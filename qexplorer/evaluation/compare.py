@@ -8,6 +8,7 @@ from qexplorer.evaluation.bootstrap import Interval, difference, ratio
 from qexplorer.evaluation.results import Results, Row, pick
 
 MEASURES = ("finds", "campaigns")
+FEWEST = 5  # groups: an interval of fewer is no measure of chance
 Place = tuple[str, str, str, bool, int]
 
 
@@ -30,7 +31,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say `better`, `worse`, or `not told apart` where the interval of the difference holds 0."""
+        """Say `better`, `worse`, or `not told apart`: too few groups, or the interval of the difference holds 0."""
+        if self.groups < FEWEST:
+            return "not told apart"
         if self.difference.low > 0:
             return "better"
         return "worse" if self.difference.high < 0 else "not told apart"
@@ -56,8 +59,9 @@ def sentence(found: Comparison) -> str:
     how = f"{found.corpus}, {found.protocol}{'' if found.triage else ' without triage'}, {found.load} searches"
     names = f"{found.one} {found.values[0]:.1f}, {found.other} {found.values[1]:.1f} {found.measure}"
     figures = f"difference {found.difference.text()}, ratio {found.ratio.text(2)}"
+    few = f", fewer than {FEWEST}" if found.groups < FEWEST else ""
     hits = f"{found.hits[0]:.0f} to {found.hits[1]:.0f} hits a seed"
-    return f"{how}: {names}: {found.verdict}; {figures}; {hits}; {found.groups} groups"
+    return f"{how}: {names}: {found.verdict}; {figures}; {hits}; {found.groups} groups{few}"
 
 
 def compare_rows(one: Sequence[Row], name: str, other: Sequence[Row], baseline: str) -> list[Comparison]:

@@ -28,14 +28,16 @@ def version(name: str, day: int = 1) -> Version:
     return Version(name=name, method="m", created_at=datetime(2026, 1, day, tzinfo=UTC))
 
 
-def results(folder: Path, more: float) -> Path:
-    rows = tuple(replace(ROW, group=group, seeds_hash=f"s{group}", campaigns=80.0 + group + more) for group in range(6))
+def results(folder: Path, more: float, groups: int = 6) -> Path:
+    rows = tuple(
+        replace(ROW, group=group, seeds_hash=f"s{group}", campaigns=80.0 + group + more) for group in range(groups)
+    )
     write_results(Results(rows=rows, seeds=()), folder)
     return folder
 
 
-def add(registry: Registry, tmp_path: Path, name: str, more: float) -> None:
-    registry.add(version(name), evaluation=results(tmp_path / f"results-{name}", more))
+def add(registry: Registry, tmp_path: Path, name: str, more: float, groups: int = 6) -> None:
+    registry.add(version(name), evaluation=results(tmp_path / f"results-{name}", more, groups))
 
 
 def test_a_version_is_kept_with_its_parts(registry: Registry, tmp_path: Path) -> None:
@@ -92,6 +94,16 @@ def test_only_a_better_version_has_nothing_against_it(registry: Registry, tmp_pa
         "it finds more campaigns, beyond chance, on none of 1 comparisons"
     ]
     assert registry.why_not_better(registry.read("worse"), old)[0] == "c at 3 searches: 79.5 campaigns to 82.5"
+
+
+def test_one_group_of_seeds_is_no_proof(registry: Registry, tmp_path: Path) -> None:
+    """A version that finds more in it is refused for it, and told how many groups there must be."""
+    add(registry, tmp_path, "old", 0.0)
+    add(registry, tmp_path, "new", 3.0, groups=1)
+    assert registry.why_not_better(registry.read("new"), registry.read("old")) == [
+        "c at 3 searches: 1 of at least 5 groups of seeds",
+        "it finds more campaigns, beyond chance, on none of 1 comparisons",
+    ]
 
 
 def test_without_an_evaluation_nothing_is_beaten(registry: Registry, tmp_path: Path) -> None:

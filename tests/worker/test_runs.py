@@ -47,8 +47,8 @@ def write(path: Path, found: Mapping[str, Sequence[tuple[str, float]]]) -> Path:
 
 
 def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
-    """Forty flags: one run finds the violating listing of each, the other a harmless one with a better score."""
-    names = ['a "b", c', *(f"f{n}" for n in range(39))]
+    """Fifty flags: one run finds the violating listing of each, the other a harmless one with a better score."""
+    names = ['a "b", c', *(f"f{n}" for n in range(49))]
     good = write(tmp_path / "good.jsonl", {name: [(f"bad-{name}", 0.6), (f"fine-{name}", 0.5)] for name in names})
     poor = write(tmp_path / "poor.jsonl", {name: [(f"fine-{name}", 0.9)] for name in names})
     truth = tmp_path / "truth.jsonl"
@@ -58,7 +58,7 @@ def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
     assert reads == [f"reads {good}", f"reads {poor}"]
     assert any("good 10.0, poor 0.0 finds: better" in line for line in said)
     rows = read_results(tmp_path / "good-to-poor").rows
-    assert [row.finds for row in rows if row.method == "good"] == [10.0] * 4
+    assert [row.finds for row in rows if row.method == "good"] == [10.0] * 5
     with (tmp_path / "good-to-poor" / "flags.csv").open(newline="") as file:
         rows_by_flag = list(csv.reader(file))
     assert rows_by_flag[1] == [f"flag-{names[0]}", "2", "1.0", "3", "1", "0.0", "3", "1", "0"]
