@@ -33,7 +33,8 @@ class Truth:
 class DemoData:
     """The split: `listings` are searched, `seeds` (among them) are flagged, `history` was flagged long ago.
 
-    `truth` holds the prohibited listings of the index by id; `unlabelled` are random listings for the triage.
+    `truth` holds the prohibited listings of the index by id; `unlabelled` are random ones of it, whatever they are,
+    for the triage.
     """
 
     name: str
@@ -84,12 +85,13 @@ def prepare(
     flagged = flagged[:MOST_HISTORY]
     chosen = _spread(open_rows, seeds, draw)
     now = datetime.now(UTC)
+    on_sale = (*listings, *(listing for (listing, _), _ in open_rows))
     return DemoData(
         name=name,
-        listings=(*listings, *(listing for (listing, _), _ in open_rows)),
+        listings=on_sale,
         seeds=tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None),
         history=tuple(KnownFlag.of(listing, policies.of_kind(kind)) for listing, kind in flagged),
-        unlabelled=tuple(normalise(listing.text) for listing in draw.sample(listings, min(UNLABELLED, len(listings)))),
+        unlabelled=tuple(normalise(listing.text) for listing in draw.sample(on_sale, min(UNLABELLED, len(on_sale)))),
         truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
         refused=refused,
     )

@@ -152,15 +152,17 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     """
     known = corpus.of("train")
     flags = tuple(Seed.of(item.listing, item.kind) for item in known)
-    others = random.Random(settings.seed).sample(corpus.others, min(MOST_UNLABELLED, len(corpus.others)))
-    sample = tuple(normalise(listing.text) for listing in others)
+    listings = indexed(corpus, settings.part)
+    # Whatever their label: to draw harmless ones alone would tell the triage which listings of the index these are.
+    drawn = random.Random(settings.seed).sample(listings, min(MOST_UNLABELLED, len(listings)))
+    sample = tuple(normalise(listing.text) for listing in drawn)
     history = [
         KnownFlag(text=item.normalised, policy=flag.policy, seller=item.listing.seller)
         for item, flag in zip(known, flags, strict=True)
     ]
     triage = _triage(corpus.name, history, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
-    documents = Documents(indexed(corpus, settings.part), judged, triage)
+    documents = Documents(listings, judged, triage)
     postings: dict[str, list[int]] = {}
     for place, flag in enumerate(flags):
         for word in flag.words:

@@ -50,7 +50,7 @@ class Seed:
 class Knowledge:
     """What is known before the first seed: flags of the training part (as seeds) and a triage trained on them.
 
-    `sample` are the normalised texts of random listings, of which nothing is known.
+    `sample` are the normalised texts of random listings of the judged index, of which nothing is known.
     """
 
     flags: tuple[Seed, ...]

@@ -7,6 +7,7 @@ import pytest
 from qexplorer.demo.data import Truth, prepare
 from qexplorer.demo.judge import judge
 from qexplorer.errors import BadInputError
+from qexplorer.normalise import normalise
 from qexplorer.policies import load_policies
 from qexplorer.rows import Row
 from qexplorer.testing import a_flag
@@ -42,6 +43,12 @@ def test_seeds_are_on_sale_and_of_different_campaigns() -> None:
     assert len(data.seeds) == 5
     assert len({data.truth[flag.listing.id].campaign for flag in data.seeds}) == 5
     assert {flag.policy for flag in data.seeds} == {"drugs"}
+
+
+def test_the_random_listings_are_drawn_whatever_they_are() -> None:
+    """The triage's random listings are of all that is on sale: labels that the demo judges by choose none of them."""
+    data = split(rows(90, 100))
+    assert sorted(data.unlabelled) == sorted(normalise(listing.text) for listing in data.listings)
 
 
 def test_rows_that_cannot_be_read_are_counted() -> None:

@@ -13,6 +13,7 @@ from qexplorer.errors import BadInputError
 from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus, small_rows
 from qexplorer.near_duplicates import NEAR, jaccard
+from qexplorer.normalise import normalise
 from qexplorer.rows import Row
 from qexplorer.search.client import OpenSearchClient
 from qexplorer.settings import SearchSettings
@@ -109,6 +110,13 @@ def test_the_triage_knows_only_the_training_part(tmp_path: Path) -> None:
     assert one.knowledge.triage.version == again.knowledge.triage.version
     assert {flag.text for flag in one.knowledge.flags} == {item.listing.text for item in corpus.of("train")}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_random_listings_are_drawn_whatever_their_label() -> None:
+    """They are of the whole judged index, prohibited ones too, so that no label tells the triage what is harmless."""
+    corpus = small_corpus()
+    case = make_case(corpus, CaseSettings(group_size=3, triage=False), Path())
+    assert sorted(case.knowledge.sample) == sorted(normalise(listing.text) for listing in indexed(corpus, "dev"))
 
 
 def test_a_near_duplicate_of_a_known_flag_is_known() -> None:
