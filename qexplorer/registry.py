@@ -71,14 +71,18 @@ class Registry:
         return self._folder / version.name / part
 
     def history(self) -> History:
-        """Return which version is current."""
+        """Return which version is current. Raises ConfigError when the file that says so is broken."""
         path = self._folder / CURRENT
         try:
             return History.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return History()
-        except (OSError, ValidationError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}", remedy="Promote a version to write it anew") from None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy="Check the path") from None
+        except ValidationError as error:
+            raise ConfigError(
+                f"{path} is broken: {error.errors()[0]['msg']}", remedy="Remove it, and promote a version"
+            ) from None
 
     def add(
         self,
@@ -88,7 +92,12 @@ class Registry:
         triage: Path | None = None,
         evaluation: Path | None = None,
     ) -> Version:
-        """Copy the parts of a version in and return it with their places. A version is never overwritten."""
+        """Copy the parts of a version in and return it with their places. A version is never overwritten.
+
+        Raises ConfigError for an adapter or a triage that is none, BadInputError for an evaluation that is none.
+        """
+        from qexplorer.evaluation.results import read_results
+
         target = self._folder / version.name
         if target.exists():
             raise ConfigError(f"{target} exists already", remedy="Choose another name: a version never changes")
@@ -102,9 +111,12 @@ class Registry:
                 shutil.copytree(adapter, part / "adapter", ignore=shutil.ignore_patterns("checkpoints", "runs"))
                 places["adapter"] = "adapter"
             if triage is not None:
+                if not triage.is_file():
+                    raise ConfigError(f"there is no triage {triage}", remedy="Train one: qexplorer triage train")
                 shutil.copy(triage, part / "triage.safetensors")
                 places["triage"] = "triage.safetensors"
             if evaluation is not None:
+                read_results(evaluation)
                 shutil.copytree(evaluation, part / "evaluation")
                 places["evaluation"] = "evaluation"
             whole = version.model_copy(update=places)
@@ -127,10 +139,11 @@ class Registry:
         )
 
     def rollback(self) -> History:
-        """Make the version before the current one current again. Raises ConfigError when there was none."""
+        """Make the version before the current one current again. Raises ConfigError when there is none."""
         now = self.history()
         if not now.before:
             raise ConfigError("no version was current before this one", remedy="See: qexplorer models list")
+        self.read(now.before[-1])
         return self._write(History(current=now.before[-1], before=now.before[:-1]))
 
     def _write(self, history: History) -> History:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qexplorer.cli.common import Config, settings_of
-from qexplorer.errors import BadInputError, ModelError
+from qexplorer.errors import BadInputError, ConfigError, ModelError
 
 REGISTRY = Path("models")
 
@@ -67,9 +67,16 @@ def add(
     registry: RegistryFolder = REGISTRY,
 ) -> None:
     """Enter a version into the registry, with the evaluation that speaks for it."""
+    from pydantic import ValidationError
+
     from qexplorer.registry import Registry, Version
 
-    version = Version(name=name, model=model, prompt=prompt, method=method, created_at=datetime.now(UTC))
+    try:
+        version = Version(name=name, model=model, prompt=prompt, method=method, created_at=datetime.now(UTC))
+    except ValidationError:
+        raise ConfigError(
+            f"{name} is no name of a version", remedy="Use small letters, digits, dots and dashes, 64 at most"
+        ) from None
     Registry(registry).add(version, adapter=adapter, triage=triage, evaluation=results)
     typer.echo(f"{registry}: {name} added")
 

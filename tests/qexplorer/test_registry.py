@@ -1,14 +1,17 @@
 """A version is entered once, promoted when it has earned it, and rolled back."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from qexplorer.cli.app import app
 from qexplorer.errors import BadInputError, ConfigError
 from qexplorer.evaluation.results import Results, Row, write_results
-from qexplorer.registry import Registry, Version
+from qexplorer.registry import CURRENT, Registry, Version
 
 ROW = Row(
     corpus="c", digest="d", part="dev", protocol="pool", triage=True, method="m", load=3, group=0,
@@ -68,7 +71,41 @@ def test_nothing_is_left_of_a_version_that_could_not_be_added(registry: Registry
     """An adapter that is none leaves no half version behind."""
     with pytest.raises(ConfigError, match="no adapter"):
         registry.add(version("one"), adapter=tmp_path)
+    with pytest.raises(ConfigError, match=r"there is no triage .*none\.safetensors"):
+        registry.add(version("one"), triage=tmp_path / "none.safetensors")
+    with pytest.raises(BadInputError, match=r"nowhere holds no results"):
+        registry.add(version("one"), evaluation=tmp_path / "nowhere")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+    """The command says which names there may be."""
+    result = CliRunner().invoke(app, ["models", "add", "V1", "--registry", str(tmp_path / "models")])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith("V1 is no name of a version")
+
+
+def test_a_broken_history_is_removed_and_written_anew(registry: Registry, tmp_path: Path) -> None:
+    """The error says so, and it helps."""
+    registry.add(version("one"))
+    current = tmp_path / "models" / CURRENT
+    current.write_text('{"current": "o')
+    for command in (registry.rollback, lambda: registry.promote("one")):
+        with pytest.raises(ConfigError, match=r"current\.json is broken: .*Remove it, and promote a version"):
+            command()
+    current.unlink()
+    assert registry.promote("one").current == "one"
+
+
+def test_there_is_no_way_back_to_a_version_that_is_gone(registry: Registry, tmp_path: Path) -> None:
+    """It is named, and what is current stays so."""
+    for name in ("one", "two"):
+        registry.add(version(name))
+        registry.promote(name)
+    shutil.rmtree(tmp_path / "models" / "one")
+    with pytest.raises(ConfigError, match=r"has no version one\. It has: two"):
+        registry.rollback()
+    assert registry.history().current == "two"
 
 
 def test_promotion_and_the_way_back(registry: Registry) -> None:
