@@ -75,12 +75,14 @@ class Reply:
 class EngineVersion:
     """What answers: the model and the adapter, each as `name@hash`; the adapter is empty where there is none.
 
-    `dtype` is the number format where the engine knows it: other formats write other replies.
+    `dtype` is the number format where the engine knows it: other formats write other replies. `server` is where a
+    served model is, which its name alone does not tell.
     """
 
     model: str
     adapter: str = ""
     dtype: str = ""
+    server: str = ""
 
 
 class Engine(Protocol):

@@ -181,9 +181,12 @@ def has_bfloat16_units() -> bool:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return 12 hex digits that follow the weights: names, sizes, and evenly spaced slices of large files."""
+    """Return 12 hex digits that follow the weights, and how an adapter weighs in.
+
+    They are of names, sizes, and evenly spaced slices of large files.
+    """
     digest = hashlib.sha256()
-    for path in _weight_files(folder):
+    for path in _identifying_files(folder):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
         with path.open("rb") as file:
@@ -193,8 +196,9 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _weight_files(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
+def _identifying_files(folder: Path) -> Sequence[Path]:
+    # An adapter's configuration holds the factor of its weights, lora_alpha / r.
+    return sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS or path.name == "adapter_config.json")
 
 
 def _name(model: str, folder: Path) -> str:

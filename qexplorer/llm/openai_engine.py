@@ -56,8 +56,10 @@ class OpenAIEngine:
 
     @property
     def version(self) -> EngineVersion:
-        """Name the model as the server does; a served adapter is a model of its own."""
-        return EngineVersion(model=self._settings.model)
+        """Name the model as the server does, and the server; a served adapter is a model of its own."""
+        # What stands before an @ is a login, which goes into no record.
+        server = self._settings.base_url.rpartition("@")[2]
+        return EngineVersion(model=self._settings.model, server=server)
 
     def close(self) -> None:
         """Close the connections."""

@@ -58,9 +58,9 @@ class Replies:
 
     @property
     def version(self) -> str:
-        """Name model, adapter, number format, prompt and sampling."""
+        """Name model, server, adapter, number format, prompt and sampling."""
         version = self._engine.version
-        words = (version.model, version.adapter or "no adapter", version.dtype, self._template.version)
+        words = (version.model, version.server, version.adapter or "no adapter", version.dtype, self._template.version)
         return f"{' '.join(filter(None, words))} {self._sampling}"
 
     def write(self, seeds: Sequence[Seed]) -> None:

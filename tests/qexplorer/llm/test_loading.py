@@ -51,6 +51,15 @@ def test_adapter_is_merged_and_named(folder: Path, tmp_path: Path) -> None:
     assert engines[1].version.adapter == f"lora@{fingerprint(adapter)}"
 
 
+def test_an_adapter_of_another_strength_is_another_one(folder: Path, tmp_path: Path) -> None:
+    """The same weights times another factor write other replies, so the hash follows the configuration too."""
+    adapter = _save_adapter(folder, tmp_path / "lora")
+    before = fingerprint(adapter)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 32}))
+    assert fingerprint(adapter) != before
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_other_number_types_answer_too(folder: Path, dtype: str) -> None:
     """A model in fewer bits still gives log-probabilities and text."""

@@ -1,5 +1,8 @@
 """Replies are written once, kept between runs, and counted."""
 
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,9 @@ import pytest
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.methods.replies import Replies
 from qexplorer.evaluation.seeds import Seed
-from qexplorer.llm.engine import EngineVersion, Sampling
+from qexplorer.llm.engine import EngineSettings, EngineVersion, Sampling
+from qexplorer.llm.fake_openai import FakeOpenAIServer
+from qexplorer.llm.openai_engine import OpenAIEngine
 from qexplorer.llm.scripted import ScriptedEngine
 from qexplorer.testing import WordTriage
 
@@ -40,6 +45,26 @@ def test_other_samples_are_other_replies(tmp_path: Path) -> None:
     Replies(engine, sampling=Sampling(samples=1, temperature=1.4), folder=tmp_path).write(SEEDS[:1])
     Replies(engine, sampling=TWO, prompt="short", folder=tmp_path).write(SEEDS[:1])
     assert len(engine.history) == 2
+
+
+def test_two_servers_that_call_their_models_the_same_are_told_apart(tmp_path: Path) -> None:
+    """What one has answered is not taken for the other's, and a login in an address stays out of the name."""
+
+    def answer(word: str, _messages: Sequence[dict[str, str]], _seed: int) -> str:
+        return word
+
+    said = []
+    with (
+        FakeOpenAIServer(answer=partial(answer, "gummies")) as one,
+        FakeOpenAIServer(answer=partial(answer, "vapes")) as other,
+    ):
+        for server in (one, other):
+            url = server.base_url.replace("//", "//user:secret@")
+            with closing(OpenAIEngine(EngineSettings(kind="openai", model="fake", base_url=url))) as engine:
+                replies = Replies(engine, sampling=Sampling(), folder=tmp_path)
+                said += replies.queries(SEEDS[0])
+                assert "secret" not in replies.version
+    assert said == ["gummies", "vapes"]
 
 
 def test_known_spans_are_of_the_corpus_at_hand() -> None:
