@@ -1,11 +1,13 @@
 """Rows from files and pipes: JSONL, CSV and Parquet, also gzipped, with foreign column names mapped to ours."""
 
+import codecs
 import contextlib
 import csv
 import gzip
 import hashlib
 import io
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +21,8 @@ from schemas import FlaggedListing, Listing, WireError
 
 STDIN = Path("-")
 LISTING_FIELDS = frozenset(Listing.model_fields)
+FLAG_FIELDS = frozenset({"kind", "flag_id", "flagged_at"})
+MOST_CELL = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file, or of standard input for `-`, in flat memory.
 
     The format follows the name: .jsonl, .ndjson, .csv, .parquet, and .gz behind the first three; standard input is
-    JSONL. Raises ConfigError for a name that says none of these and for a file that cannot be read.
+    JSONL. Raises ConfigError for a name that says none of these and for a file that cannot be read, BadInputError for
+    one that is broken: of CSV with a quote that is not closed nobody can tell where the next row begins.
     """
     name = path.name.removesuffix(".gz")
     try:
@@ -45,12 +50,12 @@ def read_rows(path: Path) -> Iterator[Row]:
                 yield from _json_lines(lines)
         elif name.endswith(".csv"):
             with _opened(path) as lines:
-                yield from _csv_rows(lines)
+                yield from _csv_rows(path, lines)
         elif name.endswith(".parquet"):
             yield from _parquet_rows(path)
         else:
             raise ConfigError(f"{path} is of no known format", remedy="Name it .jsonl, .csv or .parquet, or .gz of it")
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadInputError(f"{path} is a broken gzip file: {error}", remedy="Copy it again") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}", remedy="Check the path") from None
@@ -61,10 +66,10 @@ def parse_fields(pairs: Iterable[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for pair in pairs:
         field, _, column = pair.partition("=")
-        if not column or field not in LISTING_FIELDS | {"kind", "flag_id", "policy", "flagged_at"}:
+        if not column or field not in LISTING_FIELDS | FLAG_FIELDS:
             raise ConfigError(
                 f"--field {pair} is not of the form field=column",
-                remedy=f"The fields are {', '.join(sorted(LISTING_FIELDS - {'v'}))}, kind",
+                remedy=f"The fields are {', '.join(sorted((LISTING_FIELDS | FLAG_FIELDS) - {'v'}))}",
             )
         fields[field] = column
     return fields
@@ -73,23 +78,30 @@ def parse_fields(pairs: Iterable[str]) -> dict[str, str]:
 def to_listing(row: Mapping[str, Any], fields: Mapping[str, str]) -> Listing:
     """Return a row as a listing; columns that no field takes are ignored.
 
-    A version is made of the content where the row has none. Raises WireError that names each wrong field.
+    Without a title the column `text` is one, and a version is made of the content where the row has none. Raises
+    WireError that names each wrong field, or says that there is no text.
     """
     value = {name: row[name] for name in LISTING_FIELDS if row.get(name) is not None}
     value |= {field: row[column] for field, column in fields.items() if row.get(column) is not None}
+    if not value.get("title") and row.get("text") is not None and "text" not in fields.values():
+        value["title"] = row["text"]
     for name in ("id", "version", "seller"):
         if isinstance(value.get(name), int):
             value[name] = str(value[name])
     value.setdefault("locale", str(row.get("lang") or ""))
     if "version" not in value:
         value["version"] = content_version(str(value.get("title", "")), str(value.get("description", "")))
-    return Listing.from_value({name: item for name, item in value.items() if name in LISTING_FIELDS})
+    listing = Listing.from_value({name: item for name, item in value.items() if name in LISTING_FIELDS})
+    if not listing.text:
+        raise WireError("no title, description or text: name the column that has it, --field title=COLUMN")
+    return listing
 
 
 def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callable[[str], str]) -> FlaggedListing:
     """Return a row as a flag: a flag record as it is, or a listing with a `kind`, flagged at its last update, else now.
 
-    `policy_of` names the policy of a kind. Raises WireError that names each wrong field.
+    A `flag_id` is made of the listing's id where the row has none. `policy_of` names the policy of a kind. Raises
+    WireError that names each wrong field.
     """
     if "flag_id" in row and "listing" in row:
         return FlaggedListing.from_value(dict(row))
@@ -100,7 +112,7 @@ def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callab
     flagged_at = listing.updated_at or row.get(fields.get("flagged_at", "flagged_at"))
     return FlaggedListing.from_value(
         {
-            "flag_id": f"flag-{listing.id}",
+            "flag_id": str(row.get(fields.get("flag_id", "flag_id")) or f"flag-{listing.id}"),
             "listing": listing.model_dump(),
             "kind": kind,
             "policy": policy_of(kind),
@@ -123,10 +135,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _json_lines(lines: Iterable[bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
             continue
         try:
-            value = orjson.loads(line)
+            value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             yield Row(number=number, value=None, problem=f"not JSON: {error.msg}")
             continue
@@ -136,13 +149,21 @@ def _json_lines(lines: Iterable[bytes]) -> Iterator[Row]:
             yield Row(number=number, value=None, problem=f"a JSON {type(value).__name__}, not an object")
 
 
-def _csv_rows(lines: BinaryIO) -> Iterator[Row]:
-    text = io.TextIOWrapper(lines, encoding="utf-8-sig", errors="replace", newline="")
-    for number, row in enumerate(csv.DictReader(text), start=2):
-        if None in row:
-            yield Row(number=number, value=None, problem="more cells than the header has")
-        else:
-            yield Row(number=number, value={name: cell for name, cell in row.items() if cell not in {None, ""}})
+def _csv_rows(path: Path, lines: BinaryIO) -> Iterator[Row]:
+    csv.field_size_limit(MOST_CELL)
+    number = 1
+    try:
+        with io.TextIOWrapper(lines, encoding="utf-8-sig", errors="replace", newline="") as text:
+            for number, row in enumerate(csv.DictReader(text, strict=True), start=2):
+                if None in row:
+                    yield Row(number=number, value=None, problem="more cells than the header has")
+                else:
+                    yield Row(number=number, value={name: cell for name, cell in row.items() if cell not in {None, ""}})
+    except csv.Error as error:
+        raise BadInputError(
+            f"{path} is broken CSV after row {number}: {error}",
+            remedy="Close each quote, double those within a cell",
+        ) from None
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
