@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from qexplorer.errors import BadInputError
 from qexplorer.near_duplicates import NEAR, joined, near_groups
@@ -40,17 +40,35 @@ class Item:
     held_out: bool = False
 
 
+@dataclass(slots=True)
+class Refused:
+    """How many rows were refused, and which was the first and why."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, row: Row, why: WireError) -> None:
+        """Count a row."""
+        self.count += 1
+        self.first = self.first or f"row {row.number}: {why}"
+
+    def __str__(self) -> str:
+        return f"; {self.count} rows refused, the first: {self.first}" if self.count else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
     """Prohibited items and all others, of which nothing is known but that nobody has flagged them.
 
-    `digest` follows the listings, their kinds and campaigns, and the settings of the split.
+    `refused` counts the rows that are neither, `first_refused` says which was the first and why. `digest` follows the
+    listings, their kinds and campaigns, and the settings of the split.
     """
 
     name: str
     items: tuple[Item, ...]
     others: tuple[Listing, ...]
     refused: int
+    first_refused: str
     digest: str
 
     def of(self, part: Part) -> tuple[Item, ...]:
@@ -76,16 +94,16 @@ def make_corpus(
     """
     prohibited: list[tuple[Listing, str, str]] = []
     others: list[Listing] = []
-    refused = 0
+    refused = Refused()
     digest = hashlib.sha256(f"{NEAR}\0{SHARES}\0{sources}\0{held_out}\0{seed}".encode())
     for row in rows:
         if row.value is not None and sources and row.value.get("source") not in sources:
             continue
-        read = read_truth(row)
-        if read is None:
-            refused += 1
+        try:
+            listing, kind, campaign = read_truth(row)
+        except WireError as error:
+            refused.add(row, error)
             continue
-        listing, kind, campaign = read
         digest.update(f"{listing.model_dump_json()}\0{kind}\0{campaign}\0".encode())
         if kind:
             prohibited.append((listing, kind, campaign))
@@ -93,36 +111,33 @@ def make_corpus(
             others.append(listing)
     if len(prohibited) < FEWEST or len(others) < FEWEST:
         raise BadInputError(
-            f"{name} has {len(prohibited)} prohibited and {len(others)} other listings",
+            f"{name} has {len(prohibited)} prohibited and {len(others)} other listings{refused}",
             remedy=f"Give {FEWEST} of each at least, told apart by the column toxic, with a kind",
         )
     return Corpus(
         name=name,
         items=_split(_items(prohibited), held_out, seed),
         others=tuple(others),
-        refused=refused,
+        refused=refused.count,
+        first_refused=refused.first,
         digest=digest.hexdigest()[:16],
     )
 
 
-def read_truth(row: Row) -> tuple[Listing, str, str] | None:
-    """Return a row's listing, its kind ("" when harmless) and the campaign that it names; None for a row that is none.
+def read_truth(row: Row) -> tuple[Listing, str, str]:
+    """Return a row's listing, its kind ("" when harmless) and the campaign that it names.
 
-    A row without a title has its text in the column `text`.
+    Raises WireError for a row that is no listing, or is prohibited and does not say of which kind.
     """
     if row.value is None:
-        return None
+        raise WireError(row.problem)
     value = row.value
-    try:
-        listing = to_listing(value, {} if value.get("title") else {"title": "text"})
-    except WireError:
-        return None
-    kind = str(value.get("kind") or "") if _is_prohibited(value) else ""
-    return listing, kind, str(value.get("campaign") or "")
-
-
-def _is_prohibited(value: Mapping[str, Any]) -> bool:
-    return str(value.get("toxic")).lower() in {"true", "1", "yes"} and bool(value.get("kind"))
+    listing = to_listing(value, {})
+    if str(value.get("toxic")).lower() not in {"true", "1", "1.0", "yes"}:
+        return listing, "", str(value.get("campaign") or "")
+    if not value.get("kind"):
+        raise WireError("toxic, and without a kind")
+    return listing, str(value["kind"]), str(value.get("campaign") or "")
 
 
 def _items(prohibited: Sequence[tuple[Listing, str, str]]) -> list[Item]:

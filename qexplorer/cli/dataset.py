@@ -42,8 +42,9 @@ def split(
         for listing in (*made.others, *(item.listing for item in made.of("train"))):
             lines.write(listing.to_bytes())
     sizes = ", ".join(f"{part} {len(made.of(part))}" for part in PARTS)
+    first = f" (the first: {made.first_refused})" if made.refused else ""
     typer.echo(
-        f"{out}: {sizes}, {len(made.others)} others, {made.refused} rows refused; corpus {made.digest}", err=True
+        f"{out}: {sizes}, {len(made.others)} others, {made.refused} rows refused{first}; corpus {made.digest}", err=True
     )
 
 

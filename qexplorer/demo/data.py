@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qexplorer.corpus import read_truth
+from qexplorer.corpus import Refused, read_truth
 from qexplorer.errors import BadInputError
 from qexplorer.near_duplicates import near_groups
 from qexplorer.normalise import normalise
 from qexplorer.policies import Policies
 from qexplorer.rows import Row
 from qexplorer.triage import KnownFlag
-from schemas import FlaggedListing, Listing
+from schemas import FlaggedListing, Listing, WireError
 
 FEWEST_PROHIBITED = 60
 HISTORY_SHARE = 0.5
@@ -44,6 +44,7 @@ class DemoData:
     unlabelled: tuple[str, ...]
     truth: Mapping[str, Truth]
     refused: int
+    first_refused: str = ""
 
 
 def prepare(
@@ -58,12 +59,13 @@ def prepare(
     draw = random.Random(seed)
     listings: list[Listing] = []
     prohibited: list[tuple[Listing, str, str]] = []
-    refused = 0
+    refused = Refused()
     for row in rows:
         on_rows(1)
-        read = read_truth(row)
-        if read is None:
-            refused += 1
+        try:
+            read = read_truth(row)
+        except WireError as error:
+            refused.add(row, error)
             continue
         listing, kind, _ = read
         if kind:
@@ -72,7 +74,7 @@ def prepare(
             listings.append(listing)
     if len(prohibited) < FEWEST_PROHIBITED or len(listings) < FEWEST_PROHIBITED:
         raise BadInputError(
-            f"{name} has {len(prohibited)} prohibited and {len(listings)} other listings",
+            f"{name} has {len(prohibited)} prohibited and {len(listings)} other listings{refused}",
             remedy=f"The demo needs {FEWEST_PROHIBITED} of each, told apart by the column toxic, with a kind",
         )
     campaigns = _campaigns(prohibited)
@@ -85,15 +87,22 @@ def prepare(
     flagged = flagged[:MOST_HISTORY]
     chosen = _spread(open_rows, seeds, draw)
     now = datetime.now(UTC)
+    flags = tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None)
+    if not flags:
+        raise BadInputError(
+            f"no policy takes the kinds of {name}: {', '.join(sorted({kind for _, kind, _ in prohibited}))}",
+            remedy="Name them as qexplorer/policies.yaml does",
+        )
     on_sale = (*listings, *(listing for (listing, _), _ in open_rows))
     return DemoData(
         name=name,
         listings=on_sale,
-        seeds=tuple(flag for listing, kind in chosen if (flag := _flag(listing, kind, policies, now)) is not None),
+        seeds=flags,
         history=tuple(KnownFlag.of(listing, policies.of_kind(kind)) for listing, kind in flagged),
         unlabelled=tuple(normalise(listing.text) for listing in draw.sample(on_sale, min(UNLABELLED, len(on_sale)))),
         truth={listing.id: Truth(kind=kind, campaign=campaign) for (listing, kind), campaign in open_rows},
-        refused=refused,
+        refused=refused.count,
+        first_refused=refused.first,
     )
 
 

@@ -81,7 +81,8 @@ def _data(source: Path | None, policies: Policies, *, seeds: int, count: int, co
     with progress(f"reading {name}") as meter:
         data = prepare(name, rows, policies, seeds=seeds, seed=1, on_rows=meter.advance)
     if data.refused:
-        console.print(f"[yellow]![/] {data.refused} rows of {name} could not be read and were left out")
+        left_out = f"{data.refused} rows of {name} were left out"
+        console.print(f"[yellow]![/] {left_out}, the first: {data.first_refused}")
     return data
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from qexplorer.corpus import Corpus, make_corpus
+from qexplorer.corpus import Corpus, make_corpus, read_truth
 from qexplorer.errors import BadInputError
 from qexplorer.rows import Row
+from schemas import WireError
 
 
 def corpus(prohibited: int = 60, honest: int = 40, first: Mapping[str, Any] | None = None, **arguments: Any) -> Corpus:
@@ -95,3 +96,18 @@ def test_too_few_are_refused() -> None:
     """A corpus without ground truth is named with what it needs."""
     with pytest.raises(BadInputError, match="has 5 prohibited and 40 other"):
         corpus(prohibited=5)
+
+
+def test_what_refuses_every_row_is_said() -> None:
+    """A column that has nothing to do with the truth can spoil all rows: the first is named with its reason."""
+    rows = [Row(number=n, value={"id": f"{n}", "text": "aa", "price": 12.5}) for n in range(1, 9)]
+    with pytest.raises(BadInputError, match=r"8 rows refused, the first: row 1: Listing: price: .*dictionary"):
+        make_corpus("x", rows)
+
+
+@pytest.mark.parametrize("toxic", [1, 1.0, "1.0", "True", "yes"])
+def test_a_prohibited_row_without_a_kind_is_not_taken_for_harmless(toxic: object) -> None:
+    """It is refused, whichever way the truth is written."""
+    with pytest.raises(WireError, match="without a kind"):
+        read_truth(Row(number=1, value={"id": "a", "text": "aa", "toxic": toxic, "kind": None}))
+    assert read_truth(Row(number=1, value={"id": "a", "text": "aa", "toxic": toxic, "kind": "drugs"}))[1] == "drugs"

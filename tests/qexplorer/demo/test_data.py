@@ -1,5 +1,6 @@
 """How the demo splits a marketplace, and how it judges."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,13 +55,20 @@ def test_the_random_listings_are_drawn_whatever_they_are() -> None:
 def test_rows_that_cannot_be_read_are_counted() -> None:
     """A broken row costs itself."""
     broken = [Row(number=999, value=None, problem="x"), Row(number=1000, value={"text": "no id"})]
-    assert split(rows(90, 100) + broken).refused == 2
+    data = split(rows(90, 100) + broken)
+    assert (data.refused, data.first_refused) == (2, "row 999: x")
 
 
 def test_too_little_to_show_is_said() -> None:
     """A file without ground truth is refused with what it needs."""
     with pytest.raises(BadInputError, match="told apart by the column toxic"):
         split(rows(5, 100))
+
+
+def test_kinds_that_no_policy_takes_are_named() -> None:
+    """A demo without a single flag would show nothing."""
+    with pytest.raises(BadInputError, match="no policy takes the kinds of x: Drugs"):
+        split([replace(row, value={**(row.value or {}), "kind": "Drugs"}) for row in rows(90, 100)])
 
 
 def suspect(name: str, score: float) -> Suspect:
