@@ -50,7 +50,7 @@ class Refused:
     def add(self, row: Row, why: WireError) -> None:
         """Count a row."""
         self.count += 1
-        self.first = self.first or f"row {row.number}: {why}"
+        self.first = self.first or f"row {row.number}: {row.problem or why}"
 
     def __str__(self) -> str:
         return f"; {self.count} rows refused, the first: {self.first}" if self.count else ""

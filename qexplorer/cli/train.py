@@ -120,7 +120,7 @@ def train_all(
 
     Without --opensearch the engine that comes with the project runs for it. A run that was cut off goes on.
     """
-    from qexplorer.learn.recipe import fill_from, sources_of, train_adapter
+    from qexplorer.learn.recipe import claim, fill_from, sources_of, train_adapter
     from qexplorer.learn.store import Store
     from qexplorer.learn.training import TrainingSettings
     from qexplorer.policies import load_policies
@@ -128,6 +128,9 @@ def train_all(
 
     settings = settings_of(config, opensearch)
     sources = sources_of(folders)
+    policies = load_policies(settings.policies)
+    how = TrainingSettings(model=model, prompt=prompt, seed=seed)
+    claim(out, sources, policies, how, searches=searches, rounds=rounds)
     store = Store(out / "store")
 
     async def fill_all(search: "SearchSettings") -> None:
@@ -137,7 +140,7 @@ def train_all(
                     store,
                     source,
                     client,
-                    load_policies(settings.policies),
+                    policies,
                     searches=searches,
                     seed=seed,
                     say=lambda line: typer.echo(line, err=True),
@@ -148,7 +151,7 @@ def train_all(
         last = train_adapter(
             store,
             out,
-            TrainingSettings(model=model, prompt=prompt, seed=seed),
+            how,
             rounds=rounds,
             client=lambda: OpenSearchClient(reachable.search),
             on_step=lambda what: bars.enter_context(_steps(what)),

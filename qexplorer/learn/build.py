@@ -117,8 +117,8 @@ def add_flags(store: Store, index: str, flags: Iterable[FlaggedListing], triage:
 
 def add_replies(store: Store, flags: Sequence[FlagRow], asker: Asker, on_flags: Progress) -> None:
     """Have a model write replies for the flags that have none of it yet."""
-    done = {row.flag_id for row in store.read(ReplyRow) if row.asker == asker.name}
-    todo = [flag for flag in flags if flag.flag_id not in done]
+    done = {(row.index, row.flag_id) for row in store.read(ReplyRow) if row.asker == asker.name}
+    todo = [flag for flag in flags if (flag.index, flag.flag_id) not in done]
     on_flags(len(flags) - len(todo))
     for start in range(0, len(todo), REPLIES_AT_ONCE):
         batch = todo[start : start + REPLIES_AT_ONCE]

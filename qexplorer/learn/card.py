@@ -9,7 +9,6 @@ import numpy as np
 
 from qexplorer.learn.pairs import Pair
 from qexplorer.learn.reward import Asked
-from qexplorer.learn.store import JudgedRow
 from qexplorer.learn.targets import Target
 from qexplorer.near_duplicates import jaccard, terms
 
@@ -20,16 +19,18 @@ def card(
     *,
     inputs: Mapping[str, Any],
     asked: Sequence[Asked],
-    judged: Sequence[JudgedRow],
+    judges: Mapping[str, int],
     targets: Sequence[Target],
+    target_flags: int,
     pairs: Sequence[Pair],
+    pair_flags: int,
     dropped: Counter[str],
 ) -> dict[str, Any]:
-    """Return the card of a data set as plain values."""
+    """Return the card of a data set as plain values; two indices may each have a flag of one id."""
     queries = [query for target in targets for query in target.queries]
     return {
         "inputs": dict(inputs),
-        "judges": dict(Counter(row.judge for row in judged)),
+        "judges": dict(judges),
         "searches": {
             "run": len(asked),
             "found nothing": sum(not each.found for each in asked),
@@ -37,7 +38,7 @@ def card(
         },
         "targets": {
             "rows": len(targets),
-            "flags": len({target.flag_id for target in targets}),
+            "flags": target_flags,
             "how": dict(Counter(target.how for target in targets)),
             "queries a reply": _mean([len(target.queries) for target in targets]),
             "words a query": _mean([len(terms(query)) for query in queries]),
@@ -46,7 +47,7 @@ def card(
         },
         "pairs": {
             "rows": len(pairs),
-            "flags": len({pair.flag_id for pair in pairs}),
+            "flags": pair_flags,
             "dropped": dict(dropped),
             "reward of chosen": _mean([pair.chosen.value for pair in pairs]),
             "reward of rejected": _mean([pair.rejected.value for pair in pairs]),

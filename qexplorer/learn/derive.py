@@ -87,7 +87,10 @@ def _share_of(name: str) -> float:
 
 
 def open_found(store: Store, index: str) -> Found:
-    """Read the searches of an index; a query that matches more than a fiftieth of it is refused."""
+    """Read the searches of an index; a query that matches more than a fiftieth of it is refused.
+
+    What is not judged yet, where a build was cut off, counts as not found.
+    """
     sizes = [row.size for row in store.read(IndexRow) if row.index == index]
     flags = [row for row in store.read(FlagRow) if row.index == index]
     wanted = {row.listing_id: row.wanted for row in store.read(JudgedRow) if row.index == index}
@@ -103,7 +106,7 @@ def open_found(store: Store, index: str) -> Found:
         if row.index != index:
             continue
         found: dict[str, float] = {}
-        for name in row.ids[:HITS]:
+        for name in filter(wanted.__contains__, row.ids[:HITS]):
             group = campaign.get(name, name)
             found[group] = max(found.get(group, 0.0), wanted[name])
         refused = f"matches {row.total} listings: too broad" if row.total >= most else ""
@@ -223,13 +226,18 @@ def write_sets(store: Store, *, inputs: Mapping[str, Any], seed: int, share: flo
                 }
                 for pair in preferred
             ]
-    judged = {(row.index, row.listing_id): row for row in store.read(JudgedRow)}
+    judged = {(row.index, row.listing_id): row.judge for row in store.read(JudgedRow)}
+    judges = Counter(judged.values())
+    if waiting := {(row.index, row.listing_id) for row in store.read(ListingRow)} - judged.keys():
+        judges["none yet"] = len(waiting)
     values = card(
         inputs={**inputs, SHARE: share},
         asked=all_asked,
-        judged=list(judged.values()),
+        judges=judges,
         targets=all_targets,
+        target_flags=len({(row["index"], row["flag_id"]) for row in sft}),
         pairs=all_pairs,
+        pair_flags=len({(row["index"], row["flag_id"]) for row in preferences}),
         dropped=dropped,
     )
     write_table(store.folder / "sft.parquet", sft)

@@ -104,7 +104,7 @@ async def _ask(
 ) -> Habits:
     """Have replies written, searched and judged, and return the habits behind those to a few flags."""
     await asyncio.to_thread(build.add_replies, store, flags, asker, lambda _: None)
-    texts = {flag.flag_id: flag.normalised for flag in few}
+    texts = {(flag.index, flag.flag_id): flag.normalised for flag in few}
     share = kept_back_share(store)
     replies: list[tuple[str, ...]] = []
     finding: set[str] = set()
@@ -122,12 +122,12 @@ async def _ask(
             found = open_found(store, index)
             found = found.only(for_preferences(found.flags, share))
             for row, asked in zip(written, queries, strict=True):
-                if row.flag_id not in texts:
+                if (index, row.flag_id) not in texts:
                     continue
                 replies.append(asked)
                 keys = [build.search_key(index, query) for query in asked]
                 finds = {key: bool(found.asked[key].found) for key in keys if key in found.asked}
                 finding.update(key for key, something in finds.items() if something)
                 empty += sum(not finds.get(key, True) for key in keys)
-                copied += sum(copies(query, texts[row.flag_id]) for query in asked)
+                copied += sum(copies(query, texts[index, row.flag_id]) for query in asked)
     return habits(replies, finding=len(finding), empty=empty, copied=copied)

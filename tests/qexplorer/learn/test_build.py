@@ -186,3 +186,27 @@ async def test_preferences_come_from_flags_that_sft_has_not_seen(store: Store, s
     zaza = found.asked[build.search_key(INDEX, "zaza")].found
     assert {name for name in zaza if name[0] in "st"} <= names
     assert any(name[0] == "u" for name in zaza)
+
+
+async def test_two_indices_may_have_flags_of_one_id(store: Store, searcher: MemorySearcher) -> None:
+    """Each is asked about, and counted: platforms number their listings from 1."""
+    searcher.listings["other"] = searcher.listings[INDEX]
+    for index in (INDEX, "other"):
+        await build.fill(store, searcher, index, FLAGS, JUDGES, most=1000, asker=asker())
+    written = Counter(row.index for row in store.read(ReplyRow))
+    assert written[INDEX] == written["other"] > 0
+    made = write_sets(store, inputs={}, seed=1, share=0.0)
+    assert made["targets"]["flags"] == 16
+    assert made["pairs"]["flags"] == 16
+
+
+async def test_an_index_that_was_cut_off_does_not_hold_up_another(store: Store, searcher: MemorySearcher) -> None:
+    """What it has found and nobody has judged counts as not found, and the card says how much that is."""
+    build.add_flags(store, "other", FLAGS, JUDGES.triage)
+    store.add([IndexRow(index="other", size=32)])
+    searcher.listings["other"] = searcher.listings[INDEX]
+    await build.run_queries(store, searcher, "other", ["zaza"], lambda _: None)
+    await filled(store, searcher)
+    made = write_sets(store, inputs={}, seed=1, share=0.0)
+    assert made["judges"] == {"flag": 8, "words@1": 24, "none yet": 12}
+    assert {row["index"] for row in read_table(store.folder / "sft.parquet")} == {INDEX}

@@ -11,11 +11,12 @@ from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn import build
 from qexplorer.learn.derive import KEPT_BACK, kept_back, kept_back_share, write_sets
 from qexplorer.learn.recipe import train_adapter
-from qexplorer.learn.rounds import RoundSettings, train_rounds
+from qexplorer.learn.rounds import RoundSettings, _ask, train_rounds
 from qexplorer.learn.sft import train_sft
 from qexplorer.learn.store import FlagRow, IndexRow, ReplyRow, Store, read_table, triage_of, write_table
 from qexplorer.learn.training import RECORD, TrainingSettings
 from qexplorer.llm import EngineSettings, Sampling, load_template, open_engine
+from qexplorer.llm.scripted import ScriptedEngine
 from qexplorer.llm.tiny import save_tiny_model
 from qexplorer.search.backend import Searcher
 from qexplorer.testing import MemorySearcher, WordTriage, a_flag, a_listing
@@ -111,6 +112,18 @@ def test_a_store_without_flags_is_named(model: Path, adapter: Path, tmp_path: Pa
             Store(tmp_path / "new"), adapter, tmp_path / "out", settings, HOW, rounds=1, searcher=searcher,
             on_step=lambda *_: None,
         )  # fmt: skip
+
+
+async def test_habits_are_those_behind_the_flags_that_are_looked_at(store: Store) -> None:
+    """A flag of another index may have the same id: what was written for it is another reply."""
+    await asyncio.to_thread(build.add_flags, store, "other", [a_flag("s0", "lean")], WordTriage(wanted=frozenset()))
+    store.add([IndexRow(index="other", size=1)])
+    triage_of(store, "other").write_bytes(triage_of(store, "train").read_bytes())
+    first, other = store.read(FlagRow)[0], store.read(FlagRow)[-1]
+    engine = ScriptedEngine(reply=lambda prompt: ["garden chair"] if "lean" in prompt.listing else ["zaza"])
+    asker = build.Asker(engine=engine, template=load_template("known"), sampling=Sampling())
+    assert (first.flag_id, first.index, other.flag_id, other.index) == ("flag-s0", "train", "flag-s0", "other")
+    assert (await _ask(store, [first, other], asker, searcher, [first])).words == 1.0
 
 
 async def fill(store: Store) -> None:
