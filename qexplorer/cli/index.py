@@ -37,7 +37,11 @@ def load(
     key = settings.explore.contact_key.get_secret_value().encode()
     if source != STDIN and not source.is_file():
         raise ConfigError(f"{source} does not exist", remedy="Check the path")
-    checkpoint = None if source == STDIN else Checkpoint.of(cache_dir(), source, settings.search.url, index)
+    checkpoint = (
+        None
+        if source == STDIN
+        else Checkpoint.of(cache_dir(), source, settings.search.url, index, fields=fields, contact_key=key)
+    )
     if again and checkpoint is not None:
         checkpoint.clear()
     refused = rejects or (Path("rejects.jsonl") if source == STDIN else source.with_name(source.name + ".rejects"))

@@ -42,25 +42,34 @@ class Checkpoint:
     path: Path
 
     @classmethod
-    def of(cls, folder: Path, source: Path, url: str, index: str) -> "Checkpoint":
-        """Return the checkpoint of an input in its present state for one index."""
+    def of(
+        cls, folder: Path, source: Path, url: str, index: str, *, fields: Mapping[str, str], contact_key: bytes
+    ) -> "Checkpoint":
+        """Return the checkpoint of an input in its present state for one index, read with these fields and this key."""
         state = source.stat()
-        identity = f"{source.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{url}\0{index}"
+        key = hashlib.sha256(contact_key).hexdigest()
+        identity = (
+            f"{source.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{url}\0{index}\0{sorted(fields.items())}\0{key}"
+        )
         return cls(path=folder / "loads" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json")
 
-    def read(self) -> int:
-        """Return the number of the last row that is safe in the index; 0 without an earlier run."""
+    def read(self, made: str) -> int:
+        """Return the number of the last row that is safe in the index; 0 without an earlier run.
+
+        `made` identifies the index itself: one that was deleted and made anew has none of the rows.
+        """
         try:
-            return int(json.loads(self.path.read_text())["row"])
+            held = json.loads(self.path.read_text())
+            return int(held["row"]) if held["made"] == made else 0
         except (OSError, ValueError, KeyError):
             return 0
 
-    def write(self, row: int) -> None:
+    def write(self, row: int, made: str) -> None:
         """Remember a row."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             part = self.path.with_suffix(".part")
-            part.write_text(json.dumps({"row": row}))
+            part.write_text(json.dumps({"row": row, "made": made}))
             part.replace(self.path)
         except OSError as error:
             raise StorageError(
@@ -98,7 +107,8 @@ async def load(
     SearchUnavailableError when OpenSearch stays out of reach for about two minutes.
     """
     await client.ensure_index(index, listings_body())
-    start = checkpoint.read() if checkpoint else 0
+    identity = await _identity(client, index) if checkpoint else ""
+    start = checkpoint.read(identity) if checkpoint else 0
     loaded = refused = skipped = 0
     for chunk in _chunked(rows):
         documents: list[Document] = []
@@ -116,7 +126,7 @@ async def load(
         await _write(client, index, documents, clock)
         loaded += len(documents)
         if checkpoint is not None and chunk[-1].number > start:
-            checkpoint.write(chunk[-1].number)
+            checkpoint.write(chunk[-1].number, identity)
         on_rows(len(chunk))
     await client.request("POST", f"/{index}/_refresh")
     return Loaded(loaded=loaded, refused=refused, skipped=skipped)
@@ -158,6 +168,12 @@ def convert_row(row: Row, *, fields: Mapping[str, str], contact_key: bytes) -> D
     if len(listing.text) > MOST_CHARACTERS:
         return f"its text has {len(listing.text)} characters, more than {MOST_CHARACTERS}"
     return document(listing, contact_key)
+
+
+async def _identity(client: OpenSearchClient, index: str) -> str:
+    """Return what tells an index, or those of an alias, from later ones of the same name."""
+    held = await client.request("GET", f"/{index}/_settings")
+    return " ".join(sorted(each["settings"]["index"]["uuid"] for each in held.values()))
 
 
 async def _write(client: OpenSearchClient, index: str, documents: list[Document], clock: Clock) -> None:

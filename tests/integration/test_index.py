@@ -97,6 +97,22 @@ async def test_a_load_goes_on_where_it_stopped(place: Place) -> None:
     assert "5 loaded" in place.run("index", "load", str(source), "--index", place.index, "--again").stderr
 
 
+async def test_a_load_that_would_index_something_else_starts_anew(place: Place) -> None:
+    """An index that was deleted is filled again; so is one with columns named wrongly, or without a contact key."""
+    source = write_jsonl(place.folder / "a.jsonl", [{**row, "body": "wickr plug7788"} for row in ROWS])
+    load = ("index", "load", str(source), "--index", place.index)
+    assert "5 loaded" in place.run(*load).stderr
+    async with OpenSearchClient(SearchSettings(url=place.url)) as client:
+        await client.request("DELETE", f"/{place.index}")
+    assert "5 loaded" in place.run(*load).stderr
+    assert await place.ids() == {row["id"] for row in ROWS}
+    assert "5 loaded" in place.run(*load, "--field", "description=body").stderr
+    assert "5 loaded" in place.run(*load, "--field", "description=body", explore={"contact_key": "secret"}).stderr
+    assert (
+        "5 had been loaded" in place.run(*load, "--field", "description=body", explore={"contact_key": "secret"}).stderr
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
