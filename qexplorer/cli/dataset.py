@@ -33,6 +33,8 @@ def split(
     """Split by near-duplicate cluster: flags of train, dev and test, and the listings that training may search."""
     from qexplorer.corpus import PARTS, open_corpus
 
+    if corpus.resolve() in {(out / f"{part}.jsonl").resolve() for part in (*PARTS, "listings")}:
+        raise ConfigError(f"{corpus} would be overwritten by a part of it", remedy="Name another folder: --out")
     made = open_corpus(corpus, sources=source or (), held_out=hold_out or (), seed=seed)
     for part in PARTS:
         with lines_to(out / f"{part}.jsonl") as lines:
@@ -131,13 +133,21 @@ def _flags(source: Path, field: list[str] | None, policies: "Policies") -> list[
 
 def _verdicts(path: Path | None) -> dict[str, bool]:
     from qexplorer.rows import read_rows
-    from schemas import Decision, Verdict
+    from schemas import Decision, Verdict, WireError
 
     if path is None:
         return {}
-    read = [Verdict.from_value(dict(row.value)) for row in read_rows(path) if row.value is not None]
     decided = {Decision.VIOLATING: True, Decision.NOT_VIOLATING: False}
-    return {verdict.review_key: decided[verdict.decision] for verdict in read if verdict.decision in decided}
+    verdicts: dict[str, bool] = {}
+    for row in read_rows(path):
+        try:
+            verdict = Verdict.from_value(row.value)
+        except WireError as error:
+            typer.echo(f"{path}, row {row.number} left out: {row.problem or error}", err=True)
+            continue
+        if verdict.decision in decided:
+            verdicts[verdict.review_key] = decided[verdict.decision]
+    return verdicts
 
 
 def _llm_judge(
