@@ -48,14 +48,23 @@ def opensearch_of(settings: "Settings", url: str | None, data: Path | None = Non
 
 @contextmanager
 def lines_to(path: Path | None) -> Iterator["Lines"]:
-    """Open a JSONL file, or standard output."""
+    """Open a JSONL file, or standard output.
+
+    The file takes its name when it is whole: until then it is NAME.part, beside what has that name.
+    """
     if path is None:
         yield Lines(sys.stdout.buffer)
         sys.stdout.flush()
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    if path.exists() and not path.is_file():
+        part = path  # a pipe or a device
+    else:
+        path = path.resolve()
+        part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
         yield Lines(file)
+    part.replace(path)
 
 
 class Lines:
