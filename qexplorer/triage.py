@@ -26,6 +26,7 @@ FEATURES = 2**17
 FORMAT = "qexplorer-triage-4"
 FOLDS = 5
 FEWEST = 20
+FEWEST_CLUSTERS = 2
 DOUBTFUL_QUANTILE = 0.05
 MOST_DOUBTFUL = 0.05
 MOST_OF_ONE_POSTER = 0.25
@@ -140,7 +141,7 @@ class KnownFlag:
 def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Path, *, seed: int = 0) -> TriageReport:
     """Train on known flags and normalised texts of random listings, and write the artefact to `path`.
 
-    Raises BadInputError when there are fewer than 20 flags or unlabelled texts.
+    Raises BadInputError when there are fewer than 20 flags or unlabelled texts, or all of either say nearly the same.
     """
     import numpy as np
 
@@ -269,6 +270,13 @@ def _decisions(matrix: Any, labels: Any, groups: Any, seed: int) -> Any:
     from sklearn.model_selection import StratifiedGroupKFold
 
     decisions = np.zeros(len(labels))
+    # With one cluster of a class, a model that has not seen it knows the other class alone.
+    fewest = min(len(set(groups[labels == label])) for label in (1, 0))
+    if fewest < FEWEST_CLUSTERS or len(set(groups)) < FOLDS:
+        raise BadInputError(
+            "the flags, or the other listings that are no copies of them, say nearly the same",
+            remedy="Give flags of several campaigns, and random listings",
+        )
     folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
     for train, test in folds.split(matrix, labels, groups):
         model = _classifier(seed).fit(matrix[train], labels[train])

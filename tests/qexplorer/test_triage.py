@@ -125,6 +125,38 @@ def test_too_little_is_refused(tmp_path: Path) -> None:
         train_triage([KnownFlag(text=text) for text in "abc"], ["d"] * 50, tmp_path / "t")
 
 
+SAME = ["zaza lean drip", "vape cart gas", "garden chair wood", "summer dress silk"]
+GARDEN = [f"garden chair{n} wood{n} nail{n}" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "others"),
+    [
+        pytest.param([f"zaza lean drip jar box {n}" for n in range(40)], GARDEN, id="one campaign"),
+        pytest.param(
+            [f"zaza{n} lean{n} drip{n}" for n in range(40)], [f"zaza{n} lean{n} drip{n}" for n in range(40)],
+            id="copies of flags",
+        ),
+        pytest.param([f"zaza{n} lean{n} drip{n}" for n in range(40)], GARDEN[:1] * 40, id="one listing"),
+        pytest.param(SAME[:2] * 20, SAME[2:] * 20, id="two of each"),
+    ],
+)  # fmt: skip
+def test_what_says_nearly_the_same_is_too_little(tmp_path: Path, flags: list[str], others: list[str]) -> None:
+    """Nothing is learnt from a single campaign, or a single other listing, however often it stands there."""
+    with pytest.raises(BadInputError, match="say nearly the same"):
+        train_triage([KnownFlag(text=text) for text in flags], others, tmp_path / "t")
+
+
+def test_two_campaigns_among_various_listings_are_enough(tmp_path: Path) -> None:
+    """Each is judged by a model that knows the other one and most listings."""
+    flags = [
+        KnownFlag(text=f"{text} {n}") for n in range(20) for text in ("zaza lean drip jar box", "cart gas vape pen")
+    ]
+    train_triage(flags, GARDEN, tmp_path / "t")
+    scores = opened(tmp_path / "t").score(["zaza lean", GARDEN[0]])
+    assert scores[0] > scores[1]
+
+
 def test_without_a_path_there_is_no_triage() -> None:
     """The step is skipped then."""
     assert open_triage(None) is None
