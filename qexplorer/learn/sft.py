@@ -109,6 +109,11 @@ def watcher(on_step: OnStep) -> Any:
                 control.should_training_stop = True
 
         def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            # A step's loss is logged behind it, so the last one waits for its own.
+            if state.global_step < state.max_steps:
+                on_step(state.global_step, state.max_steps, self.loss)
+
+        def on_train_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             on_step(state.global_step, state.max_steps, self.loss)
 
     return Watcher()

@@ -1,6 +1,7 @@
 """Both stages of training on a tiny model: the real trainers, rows and adapters, in seconds."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -191,6 +192,16 @@ def test_other_inputs_do_not_go_on_with_it(model: Path, sft_data: Path, tmp_path
     train_sft(sft_data, tmp_path / "out", settings(model), quiet)
     with pytest.raises(ConfigError, match="holds a trained adapter"):
         train_sft(sft_data, tmp_path / "out", settings(model), quiet)
+
+
+@pytest.mark.parametrize("epochs", [0.25, 0.5, 4.0])
+def test_the_last_step_is_told_with_a_loss(model: Path, sft_data: Path, tmp_path: Path, epochs: float) -> None:
+    """Also of a run of one step, which is shorter than what is between two lines of the log."""
+    told: list[tuple[int, int, float]] = []
+    train_sft(sft_data, tmp_path / "out", settings(model, epochs=epochs), lambda *step: told.append(step))
+    steps = int(4 * epochs)
+    assert [step[:2] for step in told] == [(done, steps) for done in range(1, steps + 1)]
+    assert math.isfinite(told[-1][2])
 
 
 def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path: Path) -> None:
