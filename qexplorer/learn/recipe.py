@@ -107,7 +107,9 @@ async def _claim_index(client: OpenSearchClient, index: str, content: str) -> No
     await client.ensure_index(index, body)
     held = await client.request("GET", f"/{index}/_mapping")
     if held[index]["mappings"].get("_meta", {}).get("content") != content:
-        raise ConfigError(f"the index {index} holds other listings", remedy="Rename the folder, or delete the index")
+        raise ConfigError(
+            f"the index {index} was not made for these listings", remedy="Rename the folder, or delete the index"
+        )
 
 
 def _listings(path: Path, say: Callable[[str], None]) -> list[Listing]:
