@@ -37,7 +37,7 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 demo: install
-	$(BIN)/qexplorer demo $(if $(DATA),--data $(DATA))
+	$(BIN)/qexplorer demo $(if $(DATA),--data "$(DATA)")
 
 # Learns on one half of the synthetic marketplace's words and is judged by the other.
 train-demo: install

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qexplorer.near_duplicates import jaccard, terms
-from qexplorer.words import count_words
+from qexplorer.words import count_words, is_han
 
 MOST_WORDS = 8
 NEAR_COPY = 0.8
@@ -37,7 +37,10 @@ def refusal(normalised: str, accepted: Sequence[frozenset[str]]) -> str:
     if size > MOST_WORDS:
         return f"has {size} words, more than {MOST_WORDS}"
     distinct = frozenset(words)
-    telling = {word for word in distinct - BANAL if len(word) > 1 and not word.isdigit()}
+    # Of Chinese one character may tell, beside another word: 货 in A货, 粉 in K粉.
+    telling = {
+        word for word in distinct - BANAL if not word.isdigit() and (len(word) > 1 or (is_han(word) and len(words) > 1))
+    }
     if not telling:
         return "has only banal words"
     for other in accepted:

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.adapters import resolve_adapter, trained_with
@@ -16,6 +16,23 @@ from qexplorer.llm.prompt import load_template
 from qexplorer.settings import Section
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+def _with_unit(value: Any) -> Any:
+    if isinstance(value, (int, float)):
+        # Pydantic would take it for seconds, and nearly every flag for too old.
+        raise ValueError(f"has no unit: write P{value}D for days, PT{value}H for hours")  # noqa: TRY004 - pydantic's way
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML's last one would win, and the first policies be gone."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 class Policy(Section):
@@ -31,11 +48,11 @@ class Policy(Section):
     """
 
     id: Name
-    kinds: tuple[str, ...] = ("*",)
+    kinds: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = ("*",)
     prompt: str = "auto"
     engine: str = "default"
     adapter: str = ""
-    index: str = "listings"
+    index: Annotated[str, Field(min_length=1)] = "listings"
     locales: tuple[str, ...] = ()
     priority: Annotated[int, Field(ge=1, le=9)] = 5
     candidates: Annotated[int, Field(ge=0, le=32)] = 4
@@ -43,7 +60,7 @@ class Policy(Section):
     triage_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     cap_per_seed: Annotated[int, Field(gt=0)] = 20
     cap_per_hour: Annotated[int, Field(gt=0)] | None = None
-    max_flag_age: timedelta = timedelta(days=30)
+    max_flag_age: Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_with_unit)] = timedelta(days=30)
     text_may_leave: bool = False
 
     def require_may_read(self, engine: EngineSettings) -> None:
@@ -126,7 +143,7 @@ def leaves_machine(engine: EngineSettings) -> bool:
 def parse_policies(text: str, name: str = "policies.yaml") -> Policies:
     """Read policies from YAML. Raises ConfigError that names the file and the field."""
     try:
-        return Policies.model_validate(yaml.safe_load(text))
+        return Policies.model_validate(yaml.load(text, _Loader))  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {error}", remedy="Mend the line it names") from None
     except ValidationError as error:

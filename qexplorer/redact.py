@@ -1,5 +1,6 @@
 """Contacts in free text: find them, hide them, and compare them without storing them."""
 
+import bisect
 import hashlib
 import hmac
 import re
@@ -10,6 +11,7 @@ from typing import Literal
 
 from qexplorer.phones import find_phones
 
+MOST_PASSES = 8
 ContactKind = Literal["phone", "email", "handle", "domain"]
 
 
@@ -38,8 +40,11 @@ def redact(text: str) -> str:
 
     All else is left as it is. Redacting twice changes nothing more.
     """
+    passes = 0
     while (shorter := _redact_once(text)) != text:
-        text = shorter
+        passes += 1
+        # Only who chains them has one contact make room for the next so often, and each pass reads the whole text.
+        text = shorter if passes % MOST_PASSES else shorter.replace("@", " ").replace("://", " ")
     return text
 
 
@@ -74,10 +79,16 @@ class _Shadow:
 
 
 def _shown(char: str) -> str:
-    # U+FE0F and U+20E3 make a keycap emoji of a digit.
-    if unicodedata.category(char) == "Cf" or char in "\ufe0f\u20e3":
+    # Formats, marks on a character (U+FE0F and U+20E3 make a keycap emoji of a digit), letters that show nothing.
+    if unicodedata.category(char) in {"Cf", "Mn", "Me"} or char in "\u3164\u115f\u1160\uffa0":
         return ""
-    return unicodedata.normalize("NFKC", char)
+    shown = unicodedata.normalize("NFKC", char)
+    if len(shown) == 1 and not shown.isascii():
+        if (digit := unicodedata.digit(shown, None)) is not None:
+            return str(digit)
+        if unicodedata.category(shown) == "Pd":
+            return "-"
+    return shown
 
 
 def _redact_once(text: str) -> str:
@@ -101,9 +112,11 @@ def _spans(text: str) -> list[_Span]:
     taken: list[_Span] = []
     for finder in (_emails, _links, _named_handles, _phones, _at_handles):
         for span in finder(text):
-            if all(span.end <= other.start or span.start >= other.end for other in taken):
-                taken.append(span)
-    return sorted(taken, key=lambda span: span.start)
+            place = bisect.bisect(taken, span.start, key=lambda other: other.start)
+            is_free = place == 0 or taken[place - 1].end <= span.start
+            if is_free and (place == len(taken) or span.end <= taken[place].start):
+                taken.insert(place, span)
+    return taken
 
 
 _LOCAL = r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}"
@@ -111,6 +124,14 @@ _AT = r"(?:\s?@\s?|\s?[(\[{]\s?at\s?[)\]}]\s?|\s+at\s+)"
 _DOT = r"(?:\.|\s?[(\[{]\s?dot\s?[)\]}]\s?|\s+dot\s+)"
 _EMAIL = re.compile(
     rf"(?<![A-Za-z0-9._%+@-])({_LOCAL}){_AT}((?:[A-Za-z0-9-]{{1,63}}{_DOT}){{1,4}}[A-Za-z]{{2,12}})(?![A-Za-z0-9-])",
+    re.IGNORECASE,
+)
+
+
+# With gaps in it, where the host says that it is one.
+_GAPPED = re.compile(
+    rf"(?<![A-Za-z0-9._%+@-])({_LOCAL})\s?@\s?((?:gmail|googlemail|hotmail|outlook|yahoo|icloud|proton(?:mail)?|live|aol|gmx|"
+    r"mail|yandex|qq|163|126)\s?[.。]\s?(?:com|net|org|me|de|fr|it|es|ru|cn|co\s?[.]\s?uk))(?![A-Za-z0-9-])",
     re.IGNORECASE,
 )
 
@@ -126,6 +147,9 @@ def _emails(text: str) -> Iterator[_Span]:
         domain = re.sub(_DOT, ".", match.group(2), flags=re.IGNORECASE).lower()
         value = f"{match.group(1).lower()}@{domain}"
         yield _span(match.start(), match.end(), "email", value)
+    for match in _GAPPED.finditer(text):
+        domain = re.sub(r"\s", "", match.group(2)).replace("。", ".").lower()
+        yield _span(match.start(), match.end(), "email", f"{match.group(1).lower()}@{domain}")
 
 
 _TLD = (
@@ -176,7 +200,7 @@ _LATIN_NAMES = (
 )
 _WEAK_NAMES = r"(?:tele|wx|wa|snap|signal|session|ig|line)"
 _HAN_NAMES = r"(?:v信|薇信|微信|微❤|威信|维信|电报|纸飞机)"
-_FILLER = r"(?:\s?(?:id|号码?|群|me|us|on|at|is|name|user(?:name)?|contact|[:=@~(]|是|为|加)){0,3}"
+_FILLER = r"(?:\s?(?:(?:id|me|us|on|at|is|name|user(?:name)?|contact)(?![A-Za-z0-9_])|号码?|群|[:=@~(]|是|为|加)){0,3}"
 _VALUE = r"([A-Za-z0-9][A-Za-z0-9_.-]{2,31})(?![A-Za-z0-9_])"
 _NAMED = re.compile(
     rf"(?:(?<![A-Za-z0-9_])(?:{_LATIN_NAMES}|({_WEAK_NAMES}))(?![A-Za-z0-9_])|{_HAN_NAMES})"
@@ -210,18 +234,24 @@ def _phones(text: str) -> Iterator[_Span]:
 
 
 _NO_HANDLE = frozenset({"home", "work", "school", "only", "just"})
-_AT_HANDLE = re.compile(r"(?<![A-Za-z0-9._@])@\s?([A-Za-z][A-Za-z0-9_.]{2,31})")
+_AT_HANDLE = re.compile(r"@\s?([A-Za-z][A-Za-z0-9_.]{2,31})")
 
 
 def _at_handles(text: str) -> Iterator[_Span]:
     if "@" not in text:
         return
+    end = 0
     for match in _AT_HANDLE.finditer(text):
+        start = match.start()
+        # Within an address, unless what stands before it is a handle itself.
+        if start != end and re.match(r"[A-Za-z0-9._@]", text[start - 1]):
+            continue
         value = match.group(1).rstrip("._")
         if " " in match.group() and not re.search(r"[\d_]", value):
             continue  # "3 pieces @ discount"
         if len(value) >= 3 and value.lower() not in _NO_HANDLE:
-            yield _span(match.start(), match.start(1) + len(value), "handle", _handle(value))
+            end = match.start(1) + len(value)
+            yield _span(start, end, "handle", _handle(value))
 
 
 def _handle(value: str) -> str:

@@ -4,6 +4,7 @@ Sources, the first wins: arguments, environment (`QEXPLORER_SEARCH__URL=…`), t
 `QEXPLORER_CONFIG` or `--config` names, the defaults below.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -129,7 +132,9 @@ class ExploreSettings(Section):
 
 
 def _names(value: Any) -> Any:
-    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return json.loads(value) if value.startswith("[") else tuple(name.strip() for name in value.split(","))
 
 
 class Topics(Section):
@@ -138,7 +143,7 @@ class Topics(Section):
     `flags` may be several, with commas or as a list, the most urgent first: a flood in one delays none before it.
     """
 
-    flags: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_names)] = ("flagged-listings",)
+    flags: Annotated[tuple[str, ...], NoDecode, Field(min_length=1), BeforeValidator(_names)] = ("flagged-listings",)
     suspects: str = "suspect-items"
     audit: str = "query-audit"
     dead_letters: str = "flagged-listings-dead-letters"
@@ -252,5 +257,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             f"the setting {where} is wrong: {first['msg']}",
             remedy=f"Mend it in {named or 'the QEXPLORER_… environment variables'}",
         ) from None
+    except SettingsError as error:
+        raise ConfigError(str(error), remedy="Lists and maps in QEXPLORER_… variables are JSON") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{named} is not YAML: {error}", remedy="Mend the line it names") from None

@@ -8,7 +8,7 @@ it is delivered, and a flag that is read again behind its last mark is only ackn
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from qexplorer.answer import Answer
@@ -116,8 +116,12 @@ class Delivery:
         own = {key: each.state for key, each in known.items() if each.owner == claims[key].owner}
         return {key: state for key, state in own.items() if state in {State.PUBLISHED, State.HELD}}
 
-    async def free(self, policies: Sequence[Policy]) -> dict[str, int]:
+    async def free(
+        self, policies: Sequence[Policy], published: Callable[[str, int], None] = lambda _policy, _count: None
+    ) -> dict[str, int]:
         """Publish held suspects as far as the caps allow now, the best first; return how many are left by policy.
+
+        `published` is told of each policy how many of its suspects are out now.
 
         Those of policies that are gone, or not known here yet, wait for them, and are counted under "". Two workers
         that do it at the same moment send a suspect twice under the same key.
@@ -127,7 +131,9 @@ class Delivery:
         for policy in policies:
             left[policy.id] = counts[policy.id]
             if counts[policy.id] and (room := await self._caps.room(policy.id, policy.cap_per_hour)) != 0:
-                left[policy.id] -= await self._free(policy.id, FREED_AT_ONCE if room is None else room)
+                freed = await self._free(policy.id, FREED_AT_ONCE if room is None else room)
+                published(policy.id, freed)
+                left[policy.id] -= freed
         return {policy: count for policy, count in left.items() if count > 0}
 
     async def _free(self, policy: str, room: int) -> int:

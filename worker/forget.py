@@ -1,5 +1,6 @@
 """Removing a seller, or single listings, from everything that the project keeps."""
 
+import contextlib
 import gzip
 import json
 import re
@@ -20,7 +21,7 @@ from worker.dead_letters import KEY, LETTER
 from worker.decode import mapped
 from worker.kafka import Publisher, Record
 from worker.reading import read_topic
-from worker.topics import dry_run_topics, retention_of
+from worker.topics import partitions_of, retention_of
 
 FORGOTTEN = "forgotten"
 LISTING_FIELDS = frozenset({"id", "listing_id", "repeats", "near_duplicates"})
@@ -81,12 +82,15 @@ class Forgetting:
 
         `more` are topics of replays or dry runs. Running it again does no harm and removes what has come since.
         """
+        # One that does not exist is told before anything is removed.
+        await partitions_of(self._kafka, more)
+        more = [name for topic in more for name in (topic, *await self._beside(topic))]
+        if dry_run := self._settings.worker.dry_run_topic:
+            more += await self._beside(dry_run, "")
         traces = Traces(sellers=sellers, listings=set(listings))
         await self._learn_from_flags(traces)
         await self._discoveries(traces)
-        topics, dry_run = self._kafka.topics, dry_run_topics(self._settings)
-        if self._settings.worker.dry_run_topic:
-            more = (dry_run.suspects, dry_run.audit, dry_run.dead_letters, *more)
+        topics = self._kafka.topics
         for topic in (topics.suspects, *more):
             await self._suspects(topic, traces)
         for topic in (topics.audit, *more):
@@ -98,6 +102,14 @@ class Forgetting:
         # The next run cannot learn them any more, where a file or a store is remembered later.
         self._tell(f"for files and stores that turn up later, the listings were: {learnt}")
         return traces
+
+    async def _beside(self, topic: str, *also: str) -> list[str]:
+        """Return the topics that a dry run has beside one of its topics, as far as they exist."""
+        names: list[str] = []
+        for part in (*also, "-audit", "-dead-letters"):
+            with contextlib.suppress(ConfigError):
+                names += await partitions_of(self._kafka, [f"{topic}{part}"])
+        return names
 
     async def _learn_from_flags(self, traces: Traces) -> None:
         for topic in self._kafka.topics.flags:

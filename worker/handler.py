@@ -181,13 +181,17 @@ class Handler:
 
         Where a job fails twice its prompts are tried one by one. One that fails, and again, while a harmless prompt is
         answered behind it each time, is to blame; when that is not answered either, the engine is out of reach and
-        everything waits.
+        everything waits. So it is, too, where an engine refuses a prompt and refuses a harmless one behind it.
         """
         for _ in range(2):
             try:
-                return await self._ask(job)
+                done = await self._ask(job)
+                if any(reply.error is not None for reply in done.replies):
+                    await self._canary(job)
             except ModelUnavailableError as error:
                 await self._back_off(error, 0)
+            else:
+                return done
         replies: list[Reply] = []
         version = EngineVersion(model="", adapter="")
         for prompt in job.prompts:
@@ -200,12 +204,24 @@ class Handler:
         # Twice: the engine may have come back just between the prompt and the canary.
         for _ in range(2):
             try:
-                return await self._ask(job)
+                done = await self._ask(job)
             except ModelUnavailableError as error:
                 reason = error.message
-            # Raises in its turn where the engine as a whole is out of reach.
-            done = await self._ask(single(job, CANARY))
+            else:
+                if done.replies[0].error is None:
+                    return done
+                reason = done.replies[0].error
+            done = await self._canary(job)
         return Done(replies=(Reply(error=reason),), version=done.version)
+
+    async def _canary(self, job: Job) -> Done:
+        """Return the reply to a harmless prompt; raises ModelUnavailableError where the engine has none either."""
+        done = await self._ask(single(job, CANARY))
+        if error := done.replies[0].error:
+            raise ModelUnavailableError(
+                f"the engine answers not even a harmless prompt: {error}", remedy="Look at the model server, or its GPU"
+            )
+        return done
 
     async def _ask(self, job: Job) -> Done:
         """Return the replies of a job; a key that is refused or a model that is not there is waited for.
@@ -307,7 +323,12 @@ class Handler:
 
     async def free(self) -> None:
         """Publish held suspects as far as the caps of the hour allow."""
-        left = await self._persist("held", lambda: self._delivery.free(self._release.policies.policies))
+        metrics = self._metrics
+
+        def published(policy: str, count: int) -> None:
+            metrics.suspects.labels(policy).inc(count)
+
+        left = await self._persist("held", lambda: self._delivery.free(self._release.policies.policies, published))
         # Policies that are gone must not stand there for ever.
         self._metrics.held.clear()
         for policy in self._release.policies.policies:

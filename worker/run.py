@@ -55,7 +55,22 @@ async def run_worker(settings: Settings) -> int:
 
     Raises ConfigError, AccessError and the like when it cannot start.
     """
-    settings = for_dry_run(settings)
+    asked, began = asyncio.Event(), asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, asked.set)
+    running = asyncio.create_task(_run(for_dry_run(settings), asked, began))
+    stopping = asyncio.create_task(asked.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if asked.is_set() and not began.is_set():
+        # As process 1 of a container it would not die of the signal: it would start, and be killed with work in hand.
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return 0
+    return await running
+
+
+async def _run(settings: Settings, asked: asyncio.Event, began: asyncio.Event) -> int:
     clock = SystemClock()
     metrics, pulse = Metrics(clock), Pulse(settings.worker.heartbeat_timeout_s)
     limiter = SearchLimiter(settings.search.max_qps, clock)
@@ -96,7 +111,8 @@ async def run_worker(settings: Settings) -> int:
             follower=Follower(releases, handler, inference, search, metrics),
             partitions=sum(counts[topic] for topic in settings.kafka.topics.flags),
         )
-        return await _consume(parts)
+        began.set()
+        return await _consume(parts, asked)
 
 
 def _limits(settings: Settings) -> DeadLetterLimits:
@@ -126,12 +142,9 @@ def _tripping(topic: str, publisher: KafkaPublisher, orders: Orders) -> Callable
     return trip
 
 
-async def _consume(parts: Parts) -> int:
+async def _consume(parts: Parts, asked: asyncio.Event) -> int:
     settings = parts.settings
-    loop = asyncio.get_running_loop()
-    asked, ended, joined = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, asked.set)
+    ended, joined = asyncio.Event(), asyncio.Event()
     pipeline = Pipeline(parts.handler, parts.orders.running)
     app: Any = create_app(settings, pipeline, ended)
 
@@ -213,7 +226,8 @@ async def _watch(app: Any, joined: asyncio.Event, parts: Parts) -> None:
     metrics = parts.metrics
     reported: set[Any] = set()
     while not app.crashed:
-        metrics.search_rate.set(parts.limiter.rate)
+        # Before it has its share of the partitions it would say that it may use all of the fleet's allowance.
+        metrics.search_rate.set(parts.limiter.rate if joined.is_set() else 0.0)
         metrics.inference_restarts.set(parts.inference.restarts)
         mine = app.consumer.assignment() if joined.is_set() else set()
         for tp in reported - mine:

@@ -22,7 +22,8 @@ class FakeOpenAIServer:
     """Listens on a free local port while it is entered; `requests` holds the body of each request.
 
     `answer` makes the text of a choice from the messages and the choice's seed. With `one_choice` the server
-    ignores how many were asked for; without `logprobs` it refuses requests that ask for them.
+    ignores how many were asked for, with `refuses_many` it fails where that is more; without `logprobs` it refuses
+    requests that ask for them. `alter` changes an answer before it is sent.
     """
 
     def __init__(
@@ -31,13 +32,17 @@ class FakeOpenAIServer:
         answer: Callable[[Sequence[dict[str, str]], int], str] = echo_words,
         model: str = "fake",
         one_choice: bool = False,
+        refuses_many: bool = False,
         logprobs: bool = True,
+        alter: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = 0
         self._answer = answer
         self._model = model
         self._one_choice = one_choice
+        self._refuses_many = refuses_many
+        self._alter = alter
         self._logprobs = logprobs
         self._misbehaviours: deque[tuple[Misbehaviour, dict[str, str]]] = deque()
         self._lock = threading.Lock()
@@ -93,20 +98,22 @@ class FakeOpenAIServer:
             return 404, _error(f"The model {body['model']} does not exist")
         if body.get("logprobs") and not self._logprobs:
             return 400, _error("logprobs are not supported")
+        if body.get("n", 1) > 1 and self._refuses_many:
+            return 500, _error("Only one completion choice is allowed")
         count = 0 if empty else 1 if self._one_choice else body.get("n", 1)
         choices = [self._choice(body, number) for number in range(count)]
         tokens = sum(len(choice["message"]["content"].split()) for choice in choices)
         usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
-        return 200, json.dumps(
-            {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 1,
-                "model": self._model,
-                "choices": choices,
-                "usage": usage,
-            }
-        ).encode()
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": self._model,
+            "choices": choices,
+            "usage": usage,
+        }
+        self._alter(answer)
+        return 200, json.dumps(answer).encode()
 
     def _choice(self, body: dict[str, Any], number: int) -> dict[str, Any]:
         text = self._answer(body["messages"], body.get("seed", 0) + number)

@@ -1,5 +1,7 @@
 """A language model behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp and the like."""
 
+import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -24,6 +26,10 @@ _TRIES = 3
 _FIRST_PAUSE_S = 0.25
 # A cut by characters that no tokenizer is needed for; Latin text has about four a token.
 _CHARS_PER_TOKEN = 4
+# What servers say that give one choice a request.
+_ONE_CHOICE = re.compile(
+    r"one (?:completion )?choice|n_choices|\bn\b[^a-z]{0,9}(?:must|should|>|greater|is not supported)", re.IGNORECASE
+)
 
 
 class OpenAIEngine:
@@ -47,6 +53,7 @@ class OpenAIEngine:
         self._clock = clock
         self._sleep = sleep
         self._asks_logprobs = True
+        self._asks_many = True
         self._client = OpenAI(
             base_url=settings.base_url,
             api_key=settings.api_key.get_secret_value() or "none",
@@ -150,17 +157,31 @@ class OpenAIEngine:
         raise AssertionError
 
     def _send_once(self, request: dict[str, Any], timeout_s: float) -> Any:
-        from openai import BadRequestError, UnprocessableEntityError
+        from openai import BadRequestError, InternalServerError, UnprocessableEntityError
 
         create = self._client.chat.completions.create
+        if not self._asks_many:
+            request = {**request, "n": 1}
         if self._asks_logprobs:
             try:
                 return create(**request, logprobs=True, timeout=timeout_s)
             except (BadRequestError, UnprocessableEntityError) as error:
                 if "logprob" not in str(error).lower():
-                    raise
+                    return self._one_by_one(error, request, timeout_s)
                 self._asks_logprobs = False
-        return create(**request, timeout=timeout_s)
+            except InternalServerError as error:
+                return self._one_by_one(error, request, timeout_s)
+        try:
+            return create(**request, timeout=timeout_s)
+        except (BadRequestError, UnprocessableEntityError, InternalServerError) as error:
+            return self._one_by_one(error, request, timeout_s)
+
+    def _one_by_one(self, error: "APIStatusError", request: dict[str, Any], timeout_s: float) -> Any:
+        """Ask for one choice where the server gives no more, as llama.cpp's does not; else raise its error."""
+        if request["n"] == 1 or not _ONE_CHOICE.search(str(error)):
+            raise error
+        self._asks_many = False
+        return self._send_once(request, timeout_s)
 
     def _raise_if_final(self, error: "APIStatusError") -> None:
         status = error.status_code
@@ -209,9 +230,10 @@ def _check(settings: EngineSettings) -> None:
 
 def _retry_after(error: "APIStatusError", default_s: float) -> float:
     try:
-        return max(float(error.response.headers.get("retry-after", "")), 0.0)
+        pause = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return default_s
+    return max(pause, 0.0) if math.isfinite(pause) else default_s
 
 
 def _reply(completions: Sequence[Any], sampling: Sampling) -> Reply:
@@ -221,18 +243,23 @@ def _reply(completions: Sequence[Any], sampling: Sampling) -> Reply:
     usages = [completion.usage for completion in completions if completion.usage]
     return Reply(
         generations=tuple(_generation(choice, source) for choice, source in zip(choices, sources, strict=False)),
-        prompt_tokens=usages[0].prompt_tokens if usages else 0,
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        prompt_tokens=usages[0].prompt_tokens or 0 if usages else 0,
+        completion_tokens=sum(usage.completion_tokens or 0 for usage in usages),
     )
 
 
 def _generation(choice: Any, source: GenerationSource) -> Generation:
     """Read one choice; queries that stand one a line are joined by semicolons."""
-    lines = [line.strip() for line in (choice.message.content or "").splitlines()]
-    logprobs = (choice.logprobs.content or ()) if choice.logprobs else ()
+    said = (choice.message.content or "") if choice.message else ""
+    if not isinstance(said, str):
+        said = "".join(part.get("text") or "" for part in said if isinstance(part, dict))
+    lines = [line.strip() for line in said.splitlines()]
+    logprobs = [token.logprob for token in (choice.logprobs.content or ())] if choice.logprobs else []
+    # Of some tokens alone they say nothing of the whole.
+    whole = all(isinstance(each, (int, float)) and math.isfinite(each) for each in logprobs)
     return Generation(
         text="; ".join(line for line in lines if line),
         source=source,
-        logprobs=tuple(min(token.logprob, 0.0) for token in logprobs),
+        logprobs=tuple(min(each, 0.0) for each in logprobs) if whole else (),
         finished=choice.finish_reason != "length",
     )

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.engines
 
 WRONG = "not-the-password"
 # Time enough for both servers to start on a busy machine.
-EXPIRES_S = 30
+EXPIRES_S = 50
 FLAGS, SUSPECTS, LETTERS = "flagged-listings", "suspect-items", "flagged-listings-dead-letters"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -150,3 +151,29 @@ async def test_the_packaged_model_finds_a_sibling(engines: Endpoints, tmp_path: 
     assert {suspect.listing_id for suspect in seen.suspects} == {"sib0", "sib1"}, [r.reason for r in seen.results]
     (versions,) = {suspect.versions.model for suspect in seen.suspects}
     assert versions.startswith("smollm2-135m-instruct@")
+
+
+async def test_sigterm_ends_a_worker_that_has_not_started_yet(site: Site) -> None:
+    """Whatever it waits for: as the first process of a container the signal alone would not end it."""
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    command = ("-m", "worker", "run", "--config", str(site.folder / "topics.yaml"), "--kafka", f"{host}:{port}")
+    process = await asyncio.create_subprocess_exec(sys.executable, *command)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await asked.wait()
+            process.terminate()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        server.close()
+        await server.wait_closed()

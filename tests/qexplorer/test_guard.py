@@ -14,6 +14,8 @@ from qexplorer.guard import refusal
         "fullz cvv",
         "one two three four five six seven eight",
         "微信 上头电子烟",
+        "k粉",
+        "a货 包",
     ],
 )
 def test_telling_words_pass(query: str) -> None:

@@ -79,3 +79,21 @@ def test_a_policy_has_the_prompt_that_its_adapter_was_trained_with(tmp_path: Pat
     assert parse_policies(ONE).for_engines({"default": EngineSettings()}).policies[0].prompt == "default"
     with pytest.raises(ConfigError, match=f"its adapter was trained with {version}"):
         parse_policies(ONE.replace("id: drugs,", "id: drugs, prompt: default,")).for_engines(engines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("policies: [{id: drugs}]\npolicies: [{id: weapons}]", "policies stands twice"),
+        ("policies: [{id: drugs, cap_per_hour: 5, cap_per_hour: 500}]", "cap_per_hour stands twice"),
+        ("policies: [{id: drugs, max_flag_age: 30}]", "write P30D for days"),
+        ("policies: [{id: drugs, max_flag_age: -P1D}]", "max_flag_age"),
+        ("policies: [{id: drugs, max_flag_age: PT0S}]", "max_flag_age"),
+        ("policies: [{id: drugs, kinds: []}]", "kinds"),
+        ("policies: [{id: drugs, index: ''}]", "index"),
+    ],
+)
+def test_what_can_only_be_a_slip_is_refused(text: str, says: str) -> None:
+    """Taken as it stands it would cost flags without a word: a policy that is gone, an age in seconds, no kind."""
+    with pytest.raises(ConfigError, match=says):
+        parse_policies(text)

@@ -123,3 +123,59 @@ def test_few_harmless_texts_hold_a_phone_or_handle(name: str, most: float) -> No
     texts = [str(row["text"]) for row in _corpus(name) if not row["toxic"]][::4]
     wrong = [text for text in texts if {"phone", "handle"} & {contact.kind for contact in contacts(text)}]
     assert len(wrong) / len(texts) <= most
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "part",
+    ["@abcd", "http://", "x@y.com", "a@b.com@c.com", "http://a.com", "12 34 56 78 90, ", "a.", "o1l", "telegram me "],
+)
+def test_no_text_keeps_a_worker_busy(part: str) -> None:
+    """Contacts that are chained so that hiding one makes room for the next are hidden in a few passes."""
+    hidden = redact((part * 20_000)[:20_000])
+    assert redact(hidden) == hidden
+    assert "@" not in hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("For orders: 07700900123", "For orders: <phone>"),
+        ("Opening hours 07700 900123", "Opening hours <phone>"),
+        ("super clean 07700900123 w", "super clean <phone> w"),
+        ("电话13812345678 V信同号", "电话<phone> V信同号"),
+        ("Telegram: meth_king1", "Telegram: <handle>"),
+        ("insta: isabel_22, Telegram username joe_dealer1", "insta: <handle>, Telegram username <handle>"),
+        ("واتساب ٠٥٠١٢٣٤٥٦٧", "واتساب <phone>"),
+        ("फोन ९८७६५४३२१०", "फोन <phone>"),
+        ("❶❸❽❶❷❸❹❺❻❼❽ or 555–123–4567", "<phone> or <phone>"),
+        ("138\u034f1234\u034f5678", "<phone>"),
+        ("john @ gmail . com", "<email>"),
+        ("mail john@gmail.com. In stock", "mail <email>. In stock"),
+    ],
+)
+def test_contacts_are_hidden_in_other_letters_and_behind_other_words(text: str, hidden: str) -> None:
+    """Digits of other scripts, other dashes, marks that nobody sees, gaps; words that only end like "rs" or "ean"."""
+    assert redact(text) == hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Rs. 1234567",
+        "order no 12345678",
+        "EAN 4006381333931",
+        "café élan",
+        "2020–01–01",
+        "see me @ shop. in stock",
+        "20000mAh",
+    ],
+)
+def test_what_looks_like_a_contact_stays(text: str) -> None:
+    """Amounts, numbers of goods, dates and words are what a query needs."""
+    assert redact(text) == text
+
+
+def test_an_account_is_the_same_with_its_messenger_and_without() -> None:
+    """Else a search for the same contact would miss one of them."""
+    assert contacts("Telegram: meth_king1") == contacts("@meth_king1")

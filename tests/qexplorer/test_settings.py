@@ -40,6 +40,20 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
     assert "s.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize("flags", ["urgent,flagged", "urgent, flagged", '["urgent", "flagged"]'])
+def test_topics_may_be_listed_in_the_environment(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
+    """With commas as in a file, or as JSON."""
+    monkeypatch.setenv("QEXPLORER_KAFKA__TOPICS__FLAGS", flags)
+    assert load_settings().kafka.topics.flags == ("urgent", "flagged")
+
+
+def test_a_variable_of_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map is JSON there; what is none is a setting to mend, not a bug of ours."""
+    monkeypatch.setenv("QEXPLORER_WORKER__EVENT_MAP", "a=b")
+    with pytest.raises(ConfigError, match="worker"):
+        load_settings()
+
+
 def test_a_missing_file_is_named() -> None:
     """A settings file that does not exist is no reason to run with defaults."""
     with pytest.raises(ConfigError, match=r"/nowhere\.yaml does not exist"):

@@ -287,6 +287,29 @@ async def test_an_engine_that_refuses_is_waited_for(error: QExplorerError) -> No
     assert not bench.letters
 
 
+@pytest.mark.parametrize("broken", ["all", "one"])
+async def test_an_engine_that_refuses_all_prompts_is_waited_for(broken: str) -> None:
+    """A quota that is used up or a dead GPU answers a harmless prompt with an error, too: no prompt is to blame."""
+
+    class Refusing(ByPrompt):
+        asked = 0
+
+        async def generate(self, job: Job) -> Done:
+            self.asked += 1
+            done = await ByPrompt.generate(self, job)
+            down = broken == "all" and self.asked < 12
+            replies = [
+                Reply(error="402") if down or "zaza" in prompt.listing else reply
+                for prompt, reply in zip(job.prompts, done.replies, strict=True)
+            ]
+            return replace(done, replies=tuple(replies))
+
+    bench = Bench(Refusing())
+    await bench.run(sent("a1"), sent("c1", "lean bottle" if broken == "all" else "zaza lean bottle"))
+    assert set(bench.results) == ({"flag-a1", "flag-c1"} if broken == "all" else {"flag-a1"})
+    assert [letter.reason for letter in bench.letters] == ([] if broken == "all" else [DeadLetterReason.MODEL_FAILED])
+
+
 async def test_a_message_larger_than_the_dead_letters_take_is_set_aside_without_it() -> None:
     """Where the topic was made with Kafka's own limit; one that takes not even the reason is waited for, loudly."""
 
@@ -331,6 +354,7 @@ async def test_who_is_held_back_is_told_by_policy_and_no_longer_than_that_is_so(
     read = bench.metrics.registry.get_sample_value
     await bench.handler.free()
     assert read("qexplorer_held", {"policy": "drugs"}) == 1
+    assert read("qexplorer_suspects_total", {"policy": "drugs"}) == 1
     bench.handler.use(replace(bench.release, policies=Policies(policies=(Policy(id="spam", kinds=("spam",)),))))
     await bench.handler.free()
     assert read("qexplorer_held", {"policy": "drugs"}) is None

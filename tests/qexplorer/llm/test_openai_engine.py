@@ -55,6 +55,46 @@ def test_server_that_gives_one_choice_is_asked_again() -> None:
     assert len(reply.generations) == 3
 
 
+def test_server_that_refuses_more_than_one_choice_is_asked_for_one() -> None:
+    """As llama.cpp's does, by a failure of its own; it is asked so but once."""
+    server = FakeOpenAIServer(refuses_many=True)
+    with _open(server) as engine:
+        for _ in range(2):
+            (reply,) = engine.generate([_prompt()], Sampling(samples=3, seed=1), deadline_s=30)
+            assert [generation.source for generation in reply.generations] == ["greedy", *["sample"] * 3]
+    assert [request["n"] for request in server.requests] == [1, 3, *[1] * 7]
+
+
+def _message(answer: dict[str, Any]) -> Any:
+    return answer["choices"][0]["message"]
+
+
+def _first_token(answer: dict[str, Any]) -> Any:
+    return answer["choices"][0]["logprobs"]["content"][0]
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(lambda answer: _first_token(answer).update(logprob=None), id="no number"),
+        pytest.param(lambda answer: _first_token(answer).update(logprob=1e999), id="infinite"),
+        pytest.param(lambda answer: answer["usage"].update(prompt_tokens=None, completion_tokens=None), id="no usage"),
+        pytest.param(
+            lambda answer: _message(answer).update(content=[{"type": "text", "text": "cheap pods"}]), id="parts"
+        ),
+        pytest.param(lambda answer: answer["choices"][0].update(message=None), id="no message"),
+        pytest.param(lambda answer: _message(answer).update(content=None), id="no content"),
+    ],
+)
+def test_a_field_of_another_form_costs_itself(alter: Any) -> None:
+    """What a server leaves out or writes otherwise does not stop the others' answers."""
+    with _open(FakeOpenAIServer(alter=alter)) as engine:
+        (reply,) = engine.generate([_prompt()], Sampling(), deadline_s=30)
+    assert reply.error is None
+    assert len(reply.generations) == 1
+    assert all(value <= 0 for value in reply.generations[0].logprobs)
+
+
 def test_server_without_logprobs() -> None:
     """A server that refuses log-probabilities is asked without them, from then on."""
     server = FakeOpenAIServer(logprobs=False)
