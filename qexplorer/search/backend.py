@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 
@@ -95,8 +96,10 @@ class Searcher(Protocol):
 
 # Keyword fields with the value that each must have.
 Matching = Mapping[str, str]
-# For each thing that is asked for, values of one keyword field.
-Rows = Sequence[Sequence[str]]
+ALL: Matching = MappingProxyType({})
+# Values of one keyword field; and for each thing that is asked for.
+Values = Sequence[str]
+Rows = Sequence[Values]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +138,7 @@ class DocumentStore(Protocol):
         values: Sequence[str],
         size: int,
         *,
-        matching: Matching | None = None,
+        matching: Matching = ALL,
         best_by: str = "",
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`.

@@ -14,6 +14,7 @@ import structlog
 from qexplorer.errors import AccessError, BadInputError, ConfigError, SearchUnavailableError
 from qexplorer.rows import content_version
 from qexplorer.search.backend import (
+    ALL,
     Document,
     Hit,
     Matching,
@@ -201,13 +202,13 @@ class OpenSearchClient:
         values: Sequence[str],
         size: int,
         *,
-        matching: Matching | None = None,
+        matching: Matching = ALL,
         best_by: str = "",
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
         if not values:
             return []
-        query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching or {})]}}
+        query = {"bool": {"filter": [{"terms": {field_name: list(values)}}, *_terms(matching)]}}
         body = _body_of_ours(query, size)
         if best_by:
             body["sort"] = [{best_by: {"order": "desc", "missing": "_last", "unmapped_type": "float"}}]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
-from qexplorer.search.backend import Document, Matching, Rows, WriteMode
+from qexplorer.search.backend import ALL, Document, Matching, Rows, WriteMode
 
 
 class MemoryStore:
@@ -44,12 +44,12 @@ class MemoryStore:
         values: Sequence[str],
         size: int,
         *,
-        matching: Matching | None = None,
+        matching: Matching = ALL,
         best_by: str = "",
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
         kept = self._index(index).values()
-        found = [doc for doc in kept if _shared(doc, field_name, values) and _matches(doc, matching or {})]
+        found = [doc for doc in kept if _shared(doc, field_name, values) and _matches(doc, matching)]
         if best_by:
             found.sort(key=lambda doc: -doc.source.get(best_by, 0.0))
         return found[:size]
