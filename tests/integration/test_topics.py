@@ -1,5 +1,6 @@
 """The worker's topics on a real Kafka: how they are made, and which order in one of them holds."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from qexplorer.settings import KafkaSettings, Settings, Topics
 from qexplorer.stack import Endpoints
 from qexplorer.testing import ManualClock
 from schemas import Command
+from tests.integration.site import WITHIN_S
 from worker.control import order, standing_order
 from worker.topics import check_topics, create_topics, differing
 
@@ -55,7 +57,13 @@ async def test_topics_that_somebody_made_otherwise_are_named(settings: Settings)
         await admin.create_topics([NewTopic(name, 1, 1) for name in other.values()])
     finally:
         await admin.close()
-    found = await differing(made)
+    async with asyncio.timeout(WITHIN_S):
+        # A broker tells the settings of a topic a moment after it was made.
+        while True:
+            found = await differing(made)
+            if len(found) == len(other):
+                break
+            await asyncio.sleep(0.2)
     assert set(found) == set(other.values())
     assert "without compact" in found[other["control"]][0]
     assert "below 2097152" in found[other["dead_letters"]][1]
