@@ -271,20 +271,18 @@ class Discoveries:
     async def unpublished(self, policy: str) -> dict[str, bytes]:
         """Return the records of a policy's claimed and held items, by review key: the first `FOUND_AT_ONCE` of each."""
         keys = [key for state in UNPUBLISHED for key in await self._in(state, policy, FOUND_AT_ONCE)]
-        documents = await self._store.get(self._index, keys) if keys else {}
-        return {
-            key: document.source["suspect"].encode()
-            for key, document in documents.items()
-            if document.source["state"] in UNPUBLISHED
-        }
+        return await self._records(keys, UNPUBLISHED)
 
     async def held_records(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return the records of those that are still held, by review key."""
+        return await self._records(keys, (State.HELD,))
+
+    async def _records(self, keys: Sequence[str], states: Sequence[State]) -> dict[str, bytes]:
         documents = await self._store.get(self._index, keys)
         return {
             key: document.source["suspect"].encode()
             for key, document in documents.items()
-            if document.source["state"] == State.HELD
+            if document.source["state"] in states
         }
 
     async def published_since(self, policy: str, since: datetime) -> int:

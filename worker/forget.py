@@ -21,7 +21,7 @@ from worker.dead_letters import KEY, LETTER
 from worker.decode import mapped
 from worker.kafka import Publisher, Record
 from worker.reading import read_topic
-from worker.topics import partitions_of, retention_of
+from worker.topics import dry_run_topics, partitions_of, retention_of
 
 FORGOTTEN = "forgotten"
 LISTING_FIELDS = frozenset({"id", "listing_id", "repeats", "near_duplicates"})
@@ -84,9 +84,8 @@ class Forgetting:
         """
         # One that does not exist is told before anything is removed.
         await partitions_of(self._kafka, more)
-        more = [name for topic in more for name in (topic, *await self._beside(topic))]
-        if dry_run := self._settings.worker.dry_run_topic:
-            more += await self._beside(dry_run, "")
+        runs = [*more, *filter(None, [self._settings.worker.dry_run_topic])]
+        more = [name for run in dict.fromkeys(runs) for name in await self._topics_of(run)]
         traces = Traces(sellers=sellers, listings=set(listings))
         await self._learn_from_flags(traces)
         await self._discoveries(traces)
@@ -103,12 +102,13 @@ class Forgetting:
         self._tell(f"for files and stores that turn up later, the listings were: {learnt}")
         return traces
 
-    async def _beside(self, topic: str, *also: str) -> list[str]:
-        """Return the topics that a dry run has beside one of its topics, as far as they exist."""
+    async def _topics_of(self, run: str) -> list[str]:
+        """Return the topics of a replay or a dry run that has this one, as far as they exist."""
+        own = dry_run_topics(self._kafka.topics, run)
         names: list[str] = []
-        for part in (*also, "-audit", "-dead-letters"):
+        for topic in (own.suspects, own.audit, own.dead_letters):
             with contextlib.suppress(ConfigError):
-                names += await partitions_of(self._kafka, [f"{topic}{part}"])
+                names += await partitions_of(self._kafka, [topic])
         return names
 
     async def _learn_from_flags(self, traces: Traces) -> None:

@@ -30,7 +30,7 @@ def wanted(settings: Settings) -> dict[str, Mapping[str, str]]:
     """
     topics = settings.kafka.topics
     kept = {"cleanup.policy": "compact,delete", "retention.ms": str(KEPT_DAYS * 86_400_000)}
-    dry_run = dry_run_topics(settings) if settings.worker.dry_run_topic else topics
+    dry_run = dry_run_topics(topics, settings.worker.dry_run_topic) if settings.worker.dry_run_topic else topics
     return {
         **{flags: {} for flags in topics.flags},
         topics.control: {"cleanup.policy": "compact"},
@@ -39,11 +39,10 @@ def wanted(settings: Settings) -> dict[str, Mapping[str, str]]:
     }
 
 
-def dry_run_topics(settings: Settings) -> Topics:
+def dry_run_topics(topics: Topics, name: str) -> Topics:
     """Return the topics of a dry run: flags and orders are production's, what it writes is its own."""
-    name = settings.worker.dry_run_topic
     own = {"suspects": name, "audit": f"{name}-audit", "dead_letters": f"{name}-dead-letters"}
-    return settings.kafka.topics.model_copy(update=own)
+    return topics.model_copy(update=own)
 
 
 async def create_topics(settings: Settings, *, partitions: int, replication: int) -> dict[str, bool]:

@@ -80,7 +80,7 @@ def for_dry_run(settings: Settings) -> Settings:
     suffix = f"-dry-{name.lower()}"
     kafka, search = settings.kafka, settings.search
     changed: dict[str, tuple[BaseModel, dict[str, Any]]] = {
-        "kafka": (kafka, {"group": f"{kafka.group}-dry-{name}", "topics": dry_run_topics(settings)}),
+        "kafka": (kafka, {"group": f"{kafka.group}-dry-{name}", "topics": dry_run_topics(kafka.topics, name)}),
         "search": (search, {"discoveries": search.discoveries + suffix, "bank": search.bank + suffix}),
         "worker": (settings.worker, {"run_id": f"dry-{name}"}),
     }

@@ -132,14 +132,7 @@ class DocumentStore(Protocol):
         """
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Matching = ALL,
-        best_by: str = "",
+        self, index: str, field_name: str, values: Values, size: int, *, matching: Matching = ALL, best_by: str = ""
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`.
 

@@ -22,6 +22,7 @@ from qexplorer.search.backend import (
     SearchProblem,
     SearchRequest,
     SearchResult,
+    Values,
     WriteMode,
 )
 from qexplorer.search.dsl import build, dsl_hash
@@ -196,14 +197,7 @@ class OpenSearchClient:
         return conflicts
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Matching = ALL,
-        best_by: str = "",
+        self, index: str, field_name: str, values: Values, size: int, *, matching: Matching = ALL, best_by: str = ""
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
         if not values:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from qexplorer.errors import SearchUnavailableError
-from qexplorer.search.backend import ALL, Document, Matching, Rows, WriteMode
+from qexplorer.search.backend import ALL, Document, Matching, Rows, Values, WriteMode
 
 
 class MemoryStore:
@@ -38,14 +38,7 @@ class MemoryStore:
         return conflicts
 
     async def find(
-        self,
-        index: str,
-        field_name: str,
-        values: Sequence[str],
-        size: int,
-        *,
-        matching: Matching = ALL,
-        best_by: str = "",
+        self, index: str, field_name: str, values: Values, size: int, *, matching: Matching = ALL, best_by: str = ""
     ) -> list[Document]:
         """Return documents with any of the values in a keyword field, and all of `matching`, the best of them first."""
         kept = self._index(index).values()
