@@ -83,7 +83,8 @@ class Forgetting:
         `more` are topics of replays or dry runs. Running it again does no harm and removes what has come since.
         """
         # One that does not exist is told before anything is removed.
-        await partitions_of(self._kafka, more)
+        if more:
+            await partitions_of(self._kafka, more)
         runs = [*more, *filter(None, [self._settings.worker.dry_run_topic])]
         more = [name for run in dict.fromkeys(runs) for name in await self._topics_of(run)]
         traces = Traces(sellers=sellers, listings=set(listings))

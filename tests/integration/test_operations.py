@@ -230,6 +230,8 @@ async def test_a_seller_is_forgotten_everywhere(site: Site, engines: Endpoints) 
     assert "suspects: 0 suspects removed" not in site.command("forget", "--seller", "seller-sib1", "--topic", shadow)
     said = site.command("forget", "--seller", "seller-secret", "--file", str(found), "--topic", shadow)
     assert "1 lines removed" in said
+    assert "0 suspects removed, 0 rewritten" in site.command("forget", "--seller", "nobody")
+    assert "the topic typo" in site.worker("forget", "--seller", "nobody", "--topic", "typo").stderr
     assert "the listings were: secret, secret2" in said
     assert f"not reached: {site.topics['flags']} belongs to the platform; it drops old messages after 168 hours" in said
     topics = {**site.topics, "shadow": shadow}
