@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from qexplorer.llm.engine import Engine, EngineVersion, Reply, Sampling
+from qexplorer.llm.engine import NOBODY_WAITS_S, Engine, EngineVersion, Reply, Sampling
 from qexplorer.llm.opening import open_engine
 from qexplorer.normalise import normalise
 from qexplorer.policies import Policies, Policy
@@ -39,7 +39,7 @@ class Engines:
                 for flag, _ in (batch[place] for place in places)
             ]
             sampling = Sampling(samples=policy.candidates, temperature=policy.temperature)
-            found = engine.generate(prompts, sampling, deadline_s=self._settings.explore.generate_timeout_s)
+            found = engine.generate(prompts, sampling, deadline_s=NOBODY_WAITS_S)
             for place, reply in zip(places, found, strict=True):
                 answered[place] = (reply, engine.version)
         pairs = [answered[place] for place in range(len(batch))]

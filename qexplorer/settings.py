@@ -117,6 +117,7 @@ class ExploreSettings(Section):
     of new hits below which a further page is read, `pages` how many at most; `bank_interval_s` is how long
     a query rests before it runs again over what is new; `overlap_s` is how far back such a run reaches
     beyond the last one, for listings that were still on their way into the index.
+    `generate_timeout_s` is how long a worker's model may take for a batch; on files nobody waits.
     """
 
     near_duplicate: Share = 0.7

@@ -35,7 +35,7 @@ def check(
 ) -> None:
     """Open an engine, write the queries of one listing, and say what answered."""
     from qexplorer.llm.adapters import prompt_for
-    from qexplorer.llm.engine import Sampling
+    from qexplorer.llm.engine import NOBODY_WAITS_S, Sampling
     from qexplorer.llm.opening import open_engine
     from qexplorer.llm.prompt import load_template, render
 
@@ -47,7 +47,7 @@ def check(
     opened = open_engine(chosen)
     name = prompt_for(chosen.adapter) if chosen.kind == "transformers" else "default"
     prompt = render(load_template(name), title=text, description="", kind="drugs", locale="en")
-    (reply,) = opened.generate([prompt], Sampling(), deadline_s=settings.explore.generate_timeout_s)
+    (reply,) = opened.generate([prompt], Sampling(), deadline_s=NOBODY_WAITS_S)
     if reply.error is not None:
         raise ModelError(f"the engine {engine} cannot answer: {reply.error}", remedy="Try another dtype or model")
     typer.echo(f"model    {opened.version.model}\nadapter  {opened.version.adapter or '–'}")

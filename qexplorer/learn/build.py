@@ -17,7 +17,7 @@ from qexplorer.learn.llm_judge import LLM, LlmJudge
 from qexplorer.learn.reward import HITS
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store
 from qexplorer.learn.windows import windows
-from qexplorer.llm.engine import Engine, Sampling
+from qexplorer.llm.engine import NOBODY_WAITS_S, Engine, Sampling
 from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.prompt import MOST_KNOWN, PromptTemplate, render
 from qexplorer.normalise import normalise
@@ -29,7 +29,6 @@ CHUNK = 100
 PIECE = 1_000
 REPLIES_AT_ONCE = 32
 JUDGED_AT_ONCE = 256
-DEADLINE_S = 3600.0
 Progress = Callable[[int], None]
 Tell = Callable[[str, int, int], None]
 
@@ -133,7 +132,7 @@ def add_replies(store: Store, flags: Sequence[FlagRow], asker: Asker, on_flags: 
             )
             for flag in batch
         ]
-        replies = asker.engine.generate(prompts, asker.sampling, deadline_s=DEADLINE_S)
+        replies = asker.engine.generate(prompts, asker.sampling, deadline_s=NOBODY_WAITS_S)
         store.add(
             [
                 ReplyRow(

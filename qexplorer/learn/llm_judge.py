@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from qexplorer.llm.engine import Engine, Generation, Sampling
+from qexplorer.llm.engine import NOBODY_WAITS_S, Engine, Generation, Sampling
 from qexplorer.llm.prompt import load_template, render
 
-DEADLINE_S = 3600.0
 SAID = {"yes": 0.95, "no": 0.05}
 KINDS = 6
 LLM = "llm:"
@@ -32,7 +31,7 @@ class LlmJudge:
         """
         named = ", ".join(list(dict.fromkeys(kind.replace("/", " ") for kind in kinds))[:KINDS])
         prompts = [render(self._template, title=text, description="", kind=named, locale="unknown") for text in texts]
-        replies = self._engine.generate(prompts, Sampling(greedy=True, max_new_tokens=4), deadline_s=DEADLINE_S)
+        replies = self._engine.generate(prompts, Sampling(greedy=True, max_new_tokens=4), deadline_s=NOBODY_WAITS_S)
         return [probability(reply.generations[0]) if reply.generations else None for reply in replies]
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 GenerationSource = Literal["greedy", "sample", "beam"]
+NOBODY_WAITS_S = 3600.0
+"""The deadline of what runs beside no queue: what the busiest machine needs for a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

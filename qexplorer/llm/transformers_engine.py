@@ -67,7 +67,7 @@ class TransformersEngine:
             if self._clock() >= end:
                 raise ModelUnavailableError(
                     f"The model did not answer {len(prompts)} prompts within {deadline_s:g} s",
-                    remedy="Give it more time, fewer samples, or a GPU",
+                    remedy="Give it more time (explore.generate_timeout_s), fewer samples, or a GPU",
                 )
 
         check()

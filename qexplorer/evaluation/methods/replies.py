@@ -14,13 +14,12 @@ from qexplorer.candidates import by_votes, parse_all
 from qexplorer.errors import ModelError
 from qexplorer.evaluation.methods.base import Cost
 from qexplorer.evaluation.seeds import Seed
-from qexplorer.llm.engine import Engine, Generation, Prompt, Reply, Sampling
+from qexplorer.llm.engine import NOBODY_WAITS_S, Engine, Generation, Prompt, Reply, Sampling
 from qexplorer.llm.prompt import load_template, render
 from qexplorer.prompts import known_spans
 from qexplorer.triage import Triage
 
 BATCH = 32
-DEADLINE_S = 3600.0  # nobody waits: what a busy machine needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ class Replies:
             batch = missing[start : start + BATCH]
             prompts = [self._prompt(new[key]) for key in batch]
             began = time.monotonic()
-            replies = self._engine.generate(prompts, self._sampling, deadline_s=DEADLINE_S)
+            replies = self._engine.generate(prompts, self._sampling, deadline_s=NOBODY_WAITS_S)
             ms = (time.monotonic() - began) * 1000 / len(batch)
             written = {key: Written(reply=reply, ms=ms) for key, reply in zip(batch, replies, strict=True)}
             self._written.update(written)
