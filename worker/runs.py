@@ -154,8 +154,15 @@ def compare_runs(paths: Sequence[Path], truth: Path | None, say: Callable[[str],
             f"the runs have {len(flags)} flags in common, fewer than one group of {GROUP}", remedy="Replay more"
         )
     groups = [flags[start : start + GROUP] for start in range(0, len(flags) - len(flags) % GROUP, GROUP)]
-    rows = [_row(run, number, group, labels) for run in runs for number, group in enumerate(groups)]
-    seeds = [_seed(run, number, flag, labels) for run in runs for number, group in enumerate(groups) for flag in group]
+    # Of all runs and flags alike: a group in which one run finds nothing must meet the same group of another.
+    triage = any(find.score for run in runs for finds in run.finds.values() for find in finds)
+    rows = [_row(run, number, group, labels, triage=triage) for run in runs for number, group in enumerate(groups)]
+    seeds = [
+        _seed(run, number, flag, labels, triage=triage)
+        for run in runs
+        for number, group in enumerate(groups)
+        for flag in group
+    ]
     judge = f"labels of {truth}" if truth else "the triage's own probabilities: no labels were given"
     results = Results(
         rows=tuple(rows), seeds=tuple(seeds), meta={"judge": judge, "runs": [str(path) for path in paths]}
@@ -178,7 +185,7 @@ def _folder(paths: Sequence[Path]) -> Path:
     return paths[0].with_name("-to-".join(path.name.removesuffix(".gz").removesuffix(".jsonl") for path in paths))
 
 
-def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str, bool] | None) -> Row:
+def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str, bool] | None, *, triage: bool) -> Row:
     pool = _pool(run, flags)
     worth = [_worth(find, labels) for find in pool]
     verdicts = [value >= 0.5 for value in worth]
@@ -190,7 +197,7 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
         digest="",
         part="replayed",
         protocol=PROTOCOL,
-        triage=labels is None or any(find.score for find in pool),
+        triage=triage,
         method=run.name,
         load=0,
         group=number,
@@ -239,13 +246,13 @@ def _kinds(pool: Sequence[_Find], worth: Sequence[float]) -> dict[str, float]:
     return {kind: round(count, 1) for kind, count in counts.items()}
 
 
-def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | None) -> SeedRow:
+def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | None, *, triage: bool) -> SeedRow:
     finds = _pool(run, [flag])
     searched = run.searches.get(flag, ())
     return SeedRow(
         corpus="replay",
         protocol=PROTOCOL,
-        triage=True,
+        triage=triage,
         method=run.name,
         load=0,
         group=number,

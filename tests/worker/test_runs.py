@@ -64,6 +64,18 @@ def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
     assert rows_by_flag[1] == [f"flag-{names[0]}", "2", "1.0", "3", "1", "0.0", "3", "1", "0"]
 
 
+def test_a_group_in_which_a_run_finds_nothing_counts(tmp_path: Path) -> None:
+    """One run finds nothing for 50 of 100 flags, the other all: 5 to 10 finds a group of ten, over ten groups."""
+    names = [f"f{n:02}" for n in range(100)]
+    found = {name: [(f"bad-{name}", 0.6)] for name in names}
+    some = write(tmp_path / "some.jsonl", found | {name: [] for name in names[:50]})
+    every = write(tmp_path / "every.jsonl", found)
+    truth = tmp_path / "truth.jsonl"
+    truth.write_bytes(b"\n".join(orjson.dumps({"id": f"bad-{name}", "toxic": True}) for name in names))
+    said = compare_runs([some, every], truth)
+    assert any("some 5.0, every 10.0 finds: worse" in line and "10 groups" in line for line in said)
+
+
 def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> None:
     """Ten flags with the same violating find make one find of their pool, not ten."""
     names = [f"f{n}" for n in range(10)]
