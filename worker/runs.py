@@ -229,8 +229,10 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
 def _pool(run: RunRecords, flags: Iterable[str]) -> list[_Find]:
     """Return the finds of some flags as one review queue, best first, each listing once."""
     found = [find for flag in flags for find in run.finds.get(flag, ())]
-    best = sorted(found, key=lambda find: (-find.score, find.review_key))
-    return list({find.listing_id: find for find in reversed(best)}.values())[::-1]
+    pool: dict[str, _Find] = {}
+    for find in sorted(found, key=lambda find: (-find.score, find.review_key)):
+        pool.setdefault(find.listing_id, find)
+    return list(pool.values())
 
 
 def _worth(find: _Find, labels: Mapping[str, bool] | None) -> float:

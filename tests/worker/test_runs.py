@@ -86,6 +86,13 @@ def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> 
     assert pool[0].score == 0.59
 
 
+def test_a_listing_that_was_found_twice_stands_at_its_better_place(tmp_path: Path) -> None:
+    """Found with 0.9 and again with 0.1, it is reviewed before another one of 0.5."""
+    path = write(tmp_path / "one.jsonl", {"f0": [("twice", 0.9), ("once", 0.5)], "f1": [("twice", 0.1)]})
+    pool = _pool(RunRecords.read(path), ["flag-f0", "flag-f1"])
+    assert [(find.listing_id, find.score) for find in pool] == [("twice", 0.9), ("once", 0.5)]
+
+
 def test_without_labels_the_report_says_that_it_is_no_proof(tmp_path: Path) -> None:
     """Each find counts with its probability, and the first line says whose judgement that is."""
     names = [f"f{n}" for n in range(10)]
