@@ -133,11 +133,16 @@ def read_truth(row: Row) -> tuple[Listing, str, str]:
         raise WireError(row.problem)
     value = row.value
     listing = to_listing(value, {})
-    if str(value.get("toxic")).lower() not in {"true", "1", "1.0", "yes"}:
+    if not is_toxic(value.get("toxic")):
         return listing, "", str(value.get("campaign") or "")
     if not value.get("kind"):
         raise WireError("toxic, and without a kind")
     return listing, str(value["kind"]), str(value.get("campaign") or "")
+
+
+def is_toxic(label: object) -> bool:
+    """Whether a label says prohibited, as a truth value, a number or a word: `"false"` does not."""
+    return str(label).lower() in {"true", "1", "1.0", "yes"}
 
 
 def _items(prohibited: Sequence[tuple[Listing, str, str]]) -> list[Item]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from qexplorer.corpus import is_toxic
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.compare import compare_rows, sentence
 from qexplorer.evaluation.metrics.distinct import distinct_rate
@@ -294,7 +295,7 @@ def _labels(path: Path) -> dict[str, bool]:
     labels: dict[str, bool] = {}
     for row in _rows(path):
         if "toxic" in row and "id" in row:
-            labels[str(row["id"])] = bool(row["toxic"])
+            labels[str(row["id"])] = is_toxic(row["toxic"])
         elif "review_key" in row and row.get("decision") in {"violating", "not_violating"}:
             labels[row["review_key"]] = row["decision"] == "violating"
     if not labels:

@@ -76,6 +76,18 @@ def test_a_group_in_which_a_run_finds_nothing_counts(tmp_path: Path) -> None:
     assert any("some 5.0, every 10.0 finds: worse" in line and "10 groups" in line for line in said)
 
 
+def test_labels_may_be_words(tmp_path: Path) -> None:
+    """`"false"` and `"0"` are no finds, as in a corpus."""
+    names = [f"f{n}" for n in range(10)]
+    found = {name: [(name, 0.6)] for name in names}
+    paths = [write(tmp_path / f"{run}.jsonl", found) for run in ("one", "two")]
+    truth = tmp_path / "truth.jsonl"
+    words = ["false", "0", 0, False, "true", "1", 1, True, "no", "yes"]
+    rows = [{"id": name, "toxic": word} for name, word in zip(names, words, strict=True)]
+    truth.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    assert any("one 5.0, two 5.0 finds" in line for line in compare_runs(paths, truth))
+
+
 def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> None:
     """Ten flags with the same violating find make one find of their pool, not ten."""
     names = [f"f{n}" for n in range(10)]
