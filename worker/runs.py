@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,5 +317,7 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise BadInputError(f"{path}: line {number} is no object", remedy="Give a file of JSON lines")
                 yield row
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadInputError(f"{path} is a broken gzip file: {error}", remedy="Copy it again") from None
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}", remedy="Check its path") from None

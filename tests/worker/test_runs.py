@@ -1,6 +1,7 @@
 """Runs of a replay side by side."""
 
 import csv
+import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,4 +153,13 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes, message
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=message):
+        RunRecords.read(path)
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"\n" * 99)[:-9], b"no gzip"], ids=["cut off", "something else"])
+def test_a_broken_gzip_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    """What was copied by half, or only bears the name."""
+    path = tmp_path / "run.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"run\.jsonl\.gz is a broken gzip file"):
         RunRecords.read(path)
