@@ -119,7 +119,7 @@ class Budget:
 
         Raises OverspentError, before anything runs, when they are more than are left or fetch too many hits each.
         """
-        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
+        new = self._new(asks)
         if len(new) > self.left:
             raise OverspentError(f"{len(new)} searches were asked for and {self.left} are left")
         if any(ask.hits > self.hits for ask in new):
@@ -133,5 +133,12 @@ class Budget:
 
     async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
         """Run the first queries that the bank lacks: as many as are left, at most `most`."""
-        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
+        new = self._new(asks)
         return await self.run(new[: self.left if most is None else min(most, self.left)])
+
+    def _new(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Return the queries that the bank lacks, each once and at its first place."""
+        new: dict[str, Ask] = {}
+        for ask in filter(self.is_new, asks):
+            new.setdefault(ask.key, ask)
+        return list(new.values())

@@ -74,3 +74,10 @@ async def test_the_first_new_queries_run_as_far_as_the_budget_goes() -> None:
     made.next_seed()
     assert len(await made.run_first([Ask(text=word) for word in "x y z".split()], most=1)) == 1
     assert index.ran == ["a", "b", "c", "x"]
+
+
+async def test_a_repeat_takes_no_query_out_of_its_place() -> None:
+    """The first query of a list that names it again at its end is still the first to run."""
+    made, index = budget(searches=1)
+    await made.run_first([Ask(text="red gummies"), Ask(text="vapes"), Ask(text="gummies red")])
+    assert index.ran == ["red gummies"]
