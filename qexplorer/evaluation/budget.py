@@ -4,6 +4,7 @@ All that a method sees of the index comes from here. Every executed search is co
 the method then rejects.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,6 +98,8 @@ class Budget:
         self.__index = index
         self.__bank: set[str] = set()
         self.__spent: list[Spent] = []
+        # One run after the other: a method that searches in parallel must not spend twice what is left.
+        self.__turn = asyncio.Lock()
         self.searches = searches
         self.hits = hits
 
@@ -119,7 +122,23 @@ class Budget:
 
         Raises OverspentError, before anything runs, when they are more than are left or fetch too many hits each.
         """
-        new = self._new(asks)
+        async with self.__turn:
+            return await self._run(self._new(asks))
+
+    async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
+        """Run the first queries that the bank lacks: as many as are left, at most `most`."""
+        async with self.__turn:
+            new = self._new(asks)
+            return await self._run(new[: self.left if most is None else min(most, self.left)])
+
+    def _new(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Return the queries that the bank lacks, each once and at its first place."""
+        new: dict[str, Ask] = {}
+        for ask in filter(self.is_new, asks):
+            new.setdefault(ask.key, ask)
+        return list(new.values())
+
+    async def _run(self, new: Sequence[Ask]) -> list[Answer]:
         if len(new) > self.left:
             raise OverspentError(f"{len(new)} searches were asked for and {self.left} are left")
         if any(ask.hits > self.hits for ask in new):
@@ -130,15 +149,3 @@ class Budget:
         self.__bank |= {ask.key for ask in new}
         self.__spent[-1].answers += answers
         return answers
-
-    async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
-        """Run the first queries that the bank lacks: as many as are left, at most `most`."""
-        new = self._new(asks)
-        return await self.run(new[: self.left if most is None else min(most, self.left)])
-
-    def _new(self, asks: Sequence[Ask]) -> list[Ask]:
-        """Return the queries that the bank lacks, each once and at its first place."""
-        new: dict[str, Ask] = {}
-        for ask in filter(self.is_new, asks):
-            new.setdefault(ask.key, ask)
-        return list(new.values())
