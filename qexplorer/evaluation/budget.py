@@ -100,13 +100,35 @@ class Budget:
         self.__spent: list[Spent] = []
         # One run after the other: a method that searches in parallel must not spend twice what is left.
         self.__turn = asyncio.Lock()
-        self.searches = searches
-        self.hits = hits
+        self.__searches = searches
+        self.__hits = hits
 
     def next_seed(self) -> Spent:
         """Start the allowance of the next seed; only the protocol calls this."""
         self.__spent.append(Spent())
         return self.__spent[-1]
+
+    def close(self, method: str, spent: Spent, answers: Sequence[Answer]) -> None:
+        """Check what a method wants reviewed for a seed; only the protocols call this.
+
+        Raises OverspentError for an allowance that the method gave itself, and for hits that no search of this seed has
+        fetched.
+        """
+        if self.__spent[-1] is not spent:
+            raise OverspentError(f"{method} gave itself the allowance of another seed")
+        executed = {id(answer) for answer in spent.answers}
+        if any(id(answer) not in executed for answer in answers):
+            raise OverspentError(f"{method} returned an answer that its budget did not run")
+
+    @property
+    def searches(self) -> int:
+        """How many searches a seed has."""
+        return self.__searches
+
+    @property
+    def hits(self) -> int:
+        """How many hits a search may fetch."""
+        return self.__hits
 
     @property
     def left(self) -> int:
