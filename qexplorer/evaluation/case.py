@@ -11,6 +11,7 @@ from qexplorer.clock import Clock
 from qexplorer.corpus import Corpus, Item, Part
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.disguised import disguised
+from qexplorer.evaluation.results import hash_of
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.near_duplicates import NEAR, jaccard, terms
 from qexplorer.normalise import normalise
@@ -190,7 +191,8 @@ def disguise_case(case: Case, corpus: Corpus, *, seed: int) -> tuple[Case, list[
     items = corpus.of(case.part)
     listings = disguised(originals, items, seeds, seed=seed)
     documents = Documents(listings, items, case.knowledge.triage, originals=originals)
-    return replace(case, documents=documents, index=f"{case.index}-disguised-{seed}"), listings
+    # Other seeds stay as they are in another index: one that is kept would hold the listings of these disguised.
+    return replace(case, documents=documents, index=f"{case.index}-disguised-{seed}-{hash_of(seeds)}"), listings
 
 
 def indexed(corpus: Corpus, part: Part) -> list[Listing]:

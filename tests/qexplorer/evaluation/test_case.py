@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qexplorer.clock import SystemClock
 from qexplorer.corpus import make_corpus
 from qexplorer.errors import BadInputError
-from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
+from qexplorer.evaluation.case import CaseSettings, Documents, disguise_case, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus, small_rows
 from qexplorer.near_duplicates import NEAR, jaccard
 from qexplorer.normalise import normalise
@@ -98,6 +98,17 @@ def test_what_was_removed_can_be_no_find() -> None:
     assert {listing.id for listing in indexed(corpus, "dev")} == active
     assert {item.listing.id for item in case.documents.items()} == active
     assert len(case.campaigns) == len(active) < len(corpus.of("dev"))
+
+
+def test_other_seeds_make_another_disguised_index() -> None:
+    """What is kept under a name, in OpenSearch or as vectors, is of the same listings; the same seeds find it again."""
+    corpus = small_corpus()
+    made: dict[str, list[Listing]] = {}
+    for size in (3, 5, 3):
+        case, _ = small_case(corpus, group_size=size)
+        disguise, listings = disguise_case(case, corpus, seed=0)
+        assert made.setdefault(disguise.index, listings) == listings
+    assert len(made) == 2
 
 
 def test_the_triage_knows_only_the_training_part(tmp_path: Path) -> None:
