@@ -56,8 +56,10 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """Return a table for each corpus, protocol, triage and load, in the order of the rows."""
     made = []
     for corpus, protocol, triage, load in dict.fromkeys((r.corpus, r.protocol, r.triage, r.load) for r in rows):
-        here = pick(rows, corpus=corpus, protocol=protocol, triage=triage, load=load)
-        methods = list(dict.fromkeys(row.method for row in rows if row in here))
+        here = [
+            row for row in rows if (row.corpus, row.protocol, row.triage, row.load) == (corpus, protocol, triage, load)
+        ]
+        methods = dict.fromkeys(row.method for row in here)
         made.append(
             Table(
                 corpus=corpus,
