@@ -42,6 +42,12 @@ async def test_markdown_has_a_table_for_each_load() -> None:
     assert re.search(r"\| good \| \d+\.\d \[\d+\.\d, \d+\.\d\]", text)
 
 
+def test_a_name_breaks_no_table() -> None:
+    """A bar in the name of a kind or method is no column, a line break in one no row."""
+    text = markdown_report(Results(rows=(a_row(method="a|b", kinds='{"arms|ammo": 1, "fakes\\nbags": 2}'),), seeds=()))
+    assert "| method | arms\\|ammo | fakes bags |\n|---|---|---|\n| a\\|b | 1.0 | 2.0 |\n" in text
+
+
 def test_kinds_are_counted_a_group() -> None:
     """3 and 1 finds of drugs in two groups are 2 a group; papers were found in one of them."""
     rows = [a_row(kinds='{"drugs": 3}'), a_row(group=1, kinds='{"drugs": 1, "papers": 1}')]
