@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 
 from qexplorer.evaluation.bootstrap import ratio
@@ -128,11 +129,9 @@ def survival_table(rows: Sequence[Row]) -> list[list[str]]:
         if len(hidden) != len(plain):
             continue
         finds = [row.finds for row in hidden], [row.finds for row in plain]
-        share = survival(sum(finds[0]), sum(finds[1]))
-        bounds = ratio(*finds)
+        share = replace(ratio(*finds), value=survival(sum(finds[0]), sum(finds[1])))
         means = [f"{sum(finds[1]) / len(plain):.1f}", f"{sum(finds[0]) / len(hidden):.1f}"]
-        left = f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"
-        lines.append([method, corpus, "yes" if triage else "no", str(load), *means, left])
+        lines.append([method, corpus, "yes" if triage else "no", str(load), *means, share.text(2)])
     return lines
 
 

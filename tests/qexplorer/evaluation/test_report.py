@@ -66,3 +66,9 @@ def test_survival_is_told_where_both_protocols_ran() -> None:
     rows = [a_row(finds=40.0), a_row(finds=30.0, protocol="disguised")]
     assert survival_table(rows) == [["m", "small", "yes", "3", "40.0", "30.0", "0.75 [0.75, 0.75]"]]
     assert survival_table(rows[1:]) == []
+
+
+def test_what_survives_of_nothing_has_no_interval() -> None:
+    """A method that finds nothing undisguised keeps none of it, and nobody can say how surely."""
+    rows = [a_row(finds=0.0), a_row(finds=0.0, protocol="disguised")]
+    assert survival_table(rows)[0][-1] == "0.00 [no interval]"
