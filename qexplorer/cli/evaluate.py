@@ -167,16 +167,22 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
 
 def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling", folder: Path) -> dict[str, "Replies"]:
     """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
+    from qexplorer.evaluation.methods import METHODS
     from qexplorer.evaluation.methods.replies import Replies
     from qexplorer.llm.adapters import prompt_for
     from qexplorer.llm.opening import open_engine
 
-    made = {}
+    made: dict[str, Replies] = {}
     for text in given:
         name, _, value = text.partition("=")
         model, adapter, prompt = (*value.split(","), "", "")[:3]
         if not name or "=" not in text or value.count(",") > 2:
             raise ConfigError(f"--extractor {text} is of another form", remedy="Write NAME=MODEL,ADAPTER,PROMPT")
+        # Rows are told apart by the method's name, and what is made of an extractor is called NAME:… and NAME+….
+        if name in made or name in METHODS or not {":", "+"}.isdisjoint(name):
+            raise ConfigError(
+                f"--extractor {text}: the name {name} is taken", remedy="Choose another one, without a colon or plus"
+            )
         engine = settings.engines.get(model or "default")
         if engine is None:
             kind: dict[str, Any] = {"kind": "scripted"} if model == "scripted" else {"model": model}

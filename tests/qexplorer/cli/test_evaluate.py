@@ -78,9 +78,12 @@ def test_opening_the_test_part_is_written_down(engines: Endpoints, tmp_path: Pat
         (["--source", "other=x"], ConfigError, "--source names other"),
         (["--source", "small=nowhere"], BadInputError, "small has 0 prohibited and 0 other"),
         (["--extractor", "scripted"], ConfigError, "--extractor scripted is of another form"),
+        (["--extractor", "tfidf=scripted"], ConfigError, "--extractor tfidf=scripted: the name tfidf is taken"),
+        (["--extractor", "a=scripted", "--extractor", "a=scripted,,short"], ConfigError, "the name a is taken"),
+        (["--extractor", "a:system=scripted"], ConfigError, "the name a:system is taken"),
         (["--human", "missing.csv", "--method", "human"], ConfigError, r"missing\.csv cannot be read"),
     ],
-    ids=["locked", "no release", "no corpus", "no source", "extractor", "human"],
+    ids=["locked", "no release", "no corpus", "no source", "extractor", "method", "twice", "part", "human"],
 )
 def test_a_mistake_is_named_before_anything_starts(
     tmp_path: Path, arguments: list[str], error: type[Exception], message: str
