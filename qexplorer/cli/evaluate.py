@@ -91,7 +91,7 @@ def evaluate(
         case=CaseSettings(
             part=part, group_size=group_size, groups=groups, unit=unit, held_out=bool(held_out), seed=seed
         ),
-        methods=_methods(method or DEFAULT),
+        methods=_methods(method or DEFAULT, human=human),
         extractors=_extractors(settings, extractor or (), sampling, kept),
         loads=tuple(dict.fromkeys(searches or LOADS)),
         triage=(True, False) if both else (triage,),
@@ -159,10 +159,16 @@ def compare(
         typer.echo(sentence(comparison))
 
 
-def _methods(names: Sequence[str]) -> tuple[str, ...]:
-    from qexplorer.evaluation.methods import METHODS
+def _methods(names: Sequence[str], *, human: Path | None) -> tuple[str, ...]:
+    from qexplorer.evaluation.methods import METHODS, require_known
 
-    return tuple(METHODS) if "all" in names else tuple(name for name in names if name != "none")
+    if "all" in names:
+        return tuple(name for name in METHODS if name != "human" or human)
+    chosen = tuple(name for name in names if name != "none")
+    require_known(chosen)
+    if "human" in chosen and human is None:
+        raise ConfigError("the method human has no queries", remedy="Name the file that people have filled in: --human")
+    return chosen
 
 
 def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling", folder: Path) -> dict[str, "Replies"]:
