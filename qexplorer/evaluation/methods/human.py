@@ -53,7 +53,7 @@ def read_human(path: Path) -> dict[str, list[str]]:
         if not {"text", "queries"} <= set(row):
             break
         written = [part.strip() for part in (row["queries"] or "").split(";") if part.strip()]
-        if written:
+        if written and row["text"]:
             queries[normalise(_unquoted(row["text"]))] = written
     if not queries:
         raise BadInputError(f"{path} has no queries", remedy=f"It needs the columns {', '.join(COLUMNS)}, and a row")

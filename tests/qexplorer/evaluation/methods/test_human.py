@@ -37,7 +37,9 @@ def test_a_listing_is_no_formula_of_the_table_program(tmp_path: Path, first: str
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", "text,queries\nx,\n", "\x00"], ids=["empty", "columns", "blank", "0"]
+    "text",
+    ["", "a,b\n1,2\n", "text,queries\nx,\n", "queries,text\nx\n", "\x00"],
+    ids=["empty", "columns", "blank", "cut off", "0"],
 )
 def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
     """It says which columns are needed."""
