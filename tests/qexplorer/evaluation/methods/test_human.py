@@ -51,6 +51,16 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
         read_human(tmp_path / "missing.csv")
 
 
+def test_what_people_have_filled_in_is_not_overwritten(tmp_path: Path) -> None:
+    """A template of an existing name, or in no folder, is refused by name."""
+    path = tmp_path / "human.csv"
+    path.write_text("text,kind,queries\nx,drugs,cheap pills\n")
+    for taken in (path, tmp_path / "nowhere" / "human.csv"):
+        with pytest.raises(ConfigError, match=r"human\.csv cannot be written: (File exists|No such file)"):
+            write_template([SEED], taken)
+    assert "cheap pills" in path.read_text()
+
+
 async def test_a_file_for_other_seeds_is_refused() -> None:
     """Nothing found would look like people's queries finding nothing."""
     with pytest.raises(BadInputError, match="none of the seeds"):
