@@ -201,7 +201,10 @@ def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling"
 
 def _corpora(paths: Sequence[Path], sources: Sequence[str], held_out: Sequence[str], seed: int) -> dict[Path, "Corpus"]:
     from qexplorer.corpus import open_corpus
+    from qexplorer.rows import STDIN
 
+    if STDIN in paths:
+        raise ConfigError("a corpus is read more than once, and standard input cannot be", remedy="Give a file")
     named: dict[str, list[str]] = {}
     for text in sources:
         name, _, value = text.partition("=")

@@ -116,6 +116,12 @@ def test_all_methods_are_those_that_can_run() -> None:
     assert set(_methods(["all"], human=Path("people.csv"))) == set(METHODS)
 
 
+def test_a_corpus_from_a_pipe_is_refused(tmp_path: Path) -> None:
+    """The results hold the hash of its file, and a run that was cut off reads it again."""
+    with pytest.raises(ConfigError, match="a corpus is read more than once, and standard input cannot be"):
+        run("evaluate", "-", "--out", tmp_path / "out")
+
+
 def test_two_corpora_of_one_name_are_refused(tmp_path: Path) -> None:
     """Their rows would be one table, so both files are named before anything starts."""
     corpora = [corpus(tmp_path, name) for name in ("listings.v1", "listings.v2")]
