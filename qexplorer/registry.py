@@ -94,7 +94,8 @@ class Registry:
     ) -> Version:
         """Copy the parts of a version in and return it with their places. A version is never overwritten.
 
-        Raises ConfigError for an adapter or a triage that is none, BadInputError for an evaluation that is none.
+        Raises ConfigError for an adapter or a triage that is none, BadInputError for an evaluation that is none or that
+        lacks the version's method.
         """
         from qexplorer.evaluation.results import read_results
 
@@ -116,7 +117,12 @@ class Registry:
                 shutil.copy(triage, part / "triage.safetensors")
                 places["triage"] = "triage.safetensors"
             if evaluation is not None:
-                read_results(evaluation)
+                methods = read_results(evaluation).methods()
+                if version.method not in methods:
+                    raise BadInputError(
+                        f"{evaluation} has no method {version.method!r}",
+                        remedy=f"Name what the version is called in there, --method: {', '.join(methods)}",
+                    )
                 shutil.copytree(evaluation, part / "evaluation")
                 places["evaluation"] = "evaluation"
             whole = version.model_copy(update=places)
