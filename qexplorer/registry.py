@@ -172,9 +172,14 @@ class Registry:
         from qexplorer.evaluation.compare import FEWEST, compare_rows
         from qexplorer.evaluation.results import read_results
 
-        for version in (new, current):
-            if not version.evaluation:
-                raise BadInputError(f"{version.name} has no evaluation", remedy="Add it with --results and --method")
+        again = "Add it under another name, with --results and --method: a version never changes"
+        if not new.evaluation:
+            raise BadInputError(f"{new.name} has no evaluation", remedy=again)
+        if not current.evaluation:
+            raise BadInputError(
+                f"{current.name}, which is current, has no evaluation",
+                remedy=f"{again}. Then remove {self._folder / CURRENT}, and promote it and {new.name}",
+            )
         ours, theirs = (read_results(self.path(version, version.evaluation)).rows for version in (new, current))
         found = [each for each in compare_rows(ours, new.method, theirs, current.method) if each.measure == measure]
         flaws = [

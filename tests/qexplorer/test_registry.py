@@ -159,3 +159,17 @@ def test_without_an_evaluation_nothing_is_beaten(registry: Registry, tmp_path: P
     registry.add(version("new"))
     with pytest.raises(BadInputError, match="new has no evaluation"):
         registry.why_not_better(registry.read("new"), registry.read("old"))
+
+
+def test_a_first_version_without_an_evaluation_is_no_dead_end(registry: Registry, tmp_path: Path) -> None:
+    """It needs none to be promoted, but then nothing can beat it: the remedy says the way, and it works."""
+    registry.add(version("old"))
+    registry.promote("old")
+    add(registry, tmp_path, "new", 3.0)
+    remedy = r"Add it under another name, .* remove .*current\.json, and promote it and new"
+    with pytest.raises(BadInputError, match=f"old, which is current, has no evaluation. {remedy}"):
+        registry.why_not_better(registry.read("new"), registry.read("old"))
+    add(registry, tmp_path, "measured", 0.0)
+    (tmp_path / "models" / CURRENT).unlink()
+    registry.promote("measured")
+    assert registry.why_not_better(registry.read("new"), registry.read("measured")) == []
