@@ -1,6 +1,7 @@
 """Seed by seed, only the seed's own kind is right."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -61,3 +62,13 @@ async def test_hits_of_another_seed_are_refused() -> None:
     await explore_seed(case, index, keeper, first, load=2)
     with pytest.raises(OverspentError, match="keeper returned an answer that its budget did not run"):
         await explore_seed(case, index, keeper, second, load=2)
+
+
+async def test_no_seed_finds_more_than_there_is() -> None:
+    """Two listings of one campaign that are near-duplicates only through a third are two finds, and one campaign."""
+    case, index = small_case()
+    method = Scripted(["gummies"])
+    found = await explore_seed(case, index, method, case.groups[0][0], load=1)
+    twice = replace(found, verdicts=(True, True), campaigns=1, available=1)
+    row = per_seed_row(case, method, 1, 0, [twice])
+    assert (row.finds, row.campaigns, row.share) == (2.0, 1.0, 1.0)
