@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qexplorer.errors import BadInputError
 from qexplorer.near_duplicates import NEAR, joined, near_groups
@@ -174,9 +174,10 @@ def _split(items: Sequence[Item], held_out: Sequence[str], seed: int) -> tuple[I
     dated = all(item.listing.updated_at is not None for item in items)
     transfer = {name for name, members in clusters.items() if any(item.kind in held_out for item in members)}
 
-    def order(name: str) -> str:
+    def order(name: str) -> Any:
         if dated:
-            return min(str(item.listing.updated_at) for item in clusters[name])
+            # As moments: written down, those of two time zones have another order.
+            return min(item.listing.updated_at for item in clusters[name] if item.listing.updated_at)
         return hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest()
 
     ordered = sorted(set(clusters) - transfer, key=lambda name: (order(name), name))
