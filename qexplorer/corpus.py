@@ -133,11 +133,13 @@ def read_truth(row: Row) -> tuple[Listing, str, str]:
         raise WireError(row.problem)
     value = row.value
     listing = to_listing(value, {})
+    # A number is a name too, also 0.
+    kind, campaign = ("" if value.get(name) is None else str(value[name]) for name in ("kind", "campaign"))
     if not is_toxic(value.get("toxic")):
-        return listing, "", str(value.get("campaign") or "")
-    if not value.get("kind"):
+        return listing, "", campaign
+    if not kind:
         raise WireError("toxic, and without a kind")
-    return listing, str(value["kind"]), str(value.get("campaign") or "")
+    return listing, kind, campaign
 
 
 def is_toxic(label: object) -> bool:

@@ -79,6 +79,15 @@ def test_the_newest_clusters_are_for_the_test() -> None:
     assert max(map(str, days["dev"])) < min(map(str, days["test"]))
 
 
+def test_a_number_names_a_kind_and_a_campaign() -> None:
+    """Also 0: its listings are not refused, and one campaign of that number is one cluster."""
+    rows = [{"id": f"p{n}", "text": f"aa{n} bb{n}", "toxic": 1, "kind": n % 2, "campaign": n // 5} for n in range(40)]
+    rows += [{"id": f"h{n}", "text": f"h{n}", "toxic": 0} for n in range(20)]
+    made = make_corpus("x", [Row(number=number, value=value) for number, value in enumerate(rows, start=1)])
+    assert [item.kind for item in made.items] == ["0", "1"] * 20
+    assert (len({item.cluster for item in made.items}), made.refused) == (8, 0)
+
+
 def test_the_oldest_is_so_in_every_time_zone() -> None:
     """Twenty listings an hour apart: where each was written down moves none of them to another part."""
     began = datetime(2026, 1, 1, tzinfo=UTC)
