@@ -125,7 +125,9 @@ def survival_table(rows: Sequence[Row]) -> list[list[str]]:
     keys = dict.fromkeys((row.corpus, row.triage, row.method, row.load) for row in rows if row.protocol == "disguised")
     for corpus, triage, method, load in keys:
         same = pick(rows, corpus=corpus, triage=triage, method=method, load=load)
-        hidden, plain = pick(same, protocol="disguised"), pick(same, protocol="pool")
+        hidden = pick(same, protocol="disguised")
+        # On kinds that are held out the pool protocol is called transfer.
+        plain = pick(same, protocol="pool") or pick(same, protocol="transfer")
         if len(hidden) != len(plain):
             continue
         finds = [row.finds for row in hidden], [row.finds for row in plain]

@@ -68,6 +68,12 @@ def test_survival_is_told_where_both_protocols_ran() -> None:
     assert survival_table(rows[1:]) == []
 
 
+def test_survival_is_told_of_kinds_that_were_held_out() -> None:
+    """There the undisguised run is called transfer."""
+    rows = [a_row(finds=40.0, protocol="transfer"), a_row(finds=30.0, protocol="disguised")]
+    assert [line[-1] for line in survival_table(rows)] == ["0.75 [0.75, 0.75]"]
+
+
 def test_what_survives_of_nothing_has_no_interval() -> None:
     """A method that finds nothing undisguised keeps none of it, and nobody can say how surely."""
     rows = [a_row(finds=0.0), a_row(finds=0.0, protocol="disguised")]
