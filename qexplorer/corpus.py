@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qexplorer.errors import BadInputError
 from qexplorer.near_duplicates import NEAR, joined, near_groups
@@ -133,11 +133,18 @@ def read_truth(row: Row) -> tuple[Listing, str, str]:
         raise WireError(row.problem)
     value = row.value
     listing = to_listing(value, {})
-    if str(value.get("toxic")).lower() not in {"true", "1", "1.0", "yes"}:
-        return listing, "", str(value.get("campaign") or "")
-    if not value.get("kind"):
+    # A number is a name too, also 0.
+    kind, campaign = ("" if value.get(name) is None else str(value[name]) for name in ("kind", "campaign"))
+    if not is_toxic(value.get("toxic")):
+        return listing, "", campaign
+    if not kind:
         raise WireError("toxic, and without a kind")
-    return listing, str(value["kind"]), str(value.get("campaign") or "")
+    return listing, kind, campaign
+
+
+def is_toxic(label: object) -> bool:
+    """Whether a label says prohibited, as a truth value, a number or a word: `"false"` does not."""
+    return str(label).lower() in {"true", "1", "1.0", "yes"}
 
 
 def _items(prohibited: Sequence[tuple[Listing, str, str]]) -> list[Item]:
@@ -169,9 +176,10 @@ def _split(items: Sequence[Item], held_out: Sequence[str], seed: int) -> tuple[I
     dated = all(item.listing.updated_at is not None for item in items)
     transfer = {name for name, members in clusters.items() if any(item.kind in held_out for item in members)}
 
-    def order(name: str) -> str:
+    def order(name: str) -> Any:
         if dated:
-            return min(str(item.listing.updated_at) for item in clusters[name])
+            # As moments: written down, those of two time zones have another order.
+            return min(item.listing.updated_at for item in clusters[name] if item.listing.updated_at)
         return hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest()
 
     ordered = sorted(set(clusters) - transfer, key=lambda name: (order(name), name))

@@ -94,7 +94,8 @@ class Registry:
     ) -> Version:
         """Copy the parts of a version in and return it with their places. A version is never overwritten.
 
-        Raises ConfigError for an adapter or a triage that is none, BadInputError for an evaluation that is none.
+        Raises ConfigError for an adapter or a triage that is none, BadInputError for an evaluation that is none or that
+        lacks the version's method.
         """
         from qexplorer.evaluation.results import read_results
 
@@ -116,7 +117,12 @@ class Registry:
                 shutil.copy(triage, part / "triage.safetensors")
                 places["triage"] = "triage.safetensors"
             if evaluation is not None:
-                read_results(evaluation)
+                methods = read_results(evaluation).methods()
+                if version.method not in methods:
+                    raise BadInputError(
+                        f"{evaluation} has no method {version.method!r}",
+                        remedy=f"Name what the version is called in there, --method: {', '.join(methods)}",
+                    )
                 shutil.copytree(evaluation, part / "evaluation")
                 places["evaluation"] = "evaluation"
             whole = version.model_copy(update=places)
@@ -166,9 +172,14 @@ class Registry:
         from qexplorer.evaluation.compare import FEWEST, compare_rows
         from qexplorer.evaluation.results import read_results
 
-        for version in (new, current):
-            if not version.evaluation:
-                raise BadInputError(f"{version.name} has no evaluation", remedy="Add it with --results and --method")
+        again = "Add it under another name, with --results and --method: a version never changes"
+        if not new.evaluation:
+            raise BadInputError(f"{new.name} has no evaluation", remedy=again)
+        if not current.evaluation:
+            raise BadInputError(
+                f"{current.name}, which is current, has no evaluation",
+                remedy=f"{again}. Then remove {self._folder / CURRENT}, and promote it and {new.name}",
+            )
         ours, theirs = (read_results(self.path(version, version.evaluation)).rows for version in (new, current))
         found = [each for each in compare_rows(ours, new.method, theirs, current.method) if each.measure == measure]
         flaws = [

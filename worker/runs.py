@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from qexplorer.corpus import is_toxic
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.compare import compare_rows, sentence
 from qexplorer.evaluation.metrics.distinct import distinct_rate
@@ -154,8 +156,15 @@ def compare_runs(paths: Sequence[Path], truth: Path | None, say: Callable[[str],
             f"the runs have {len(flags)} flags in common, fewer than one group of {GROUP}", remedy="Replay more"
         )
     groups = [flags[start : start + GROUP] for start in range(0, len(flags) - len(flags) % GROUP, GROUP)]
-    rows = [_row(run, number, group, labels) for run in runs for number, group in enumerate(groups)]
-    seeds = [_seed(run, number, flag, labels) for run in runs for number, group in enumerate(groups) for flag in group]
+    # Of all runs and flags alike: a group in which one run finds nothing must meet the same group of another.
+    triage = any(find.score for run in runs for finds in run.finds.values() for find in finds)
+    rows = [_row(run, number, group, labels, triage=triage) for run in runs for number, group in enumerate(groups)]
+    seeds = [
+        _seed(run, number, flag, labels, triage=triage)
+        for run in runs
+        for number, group in enumerate(groups)
+        for flag in group
+    ]
     judge = f"labels of {truth}" if truth else "the triage's own probabilities: no labels were given"
     results = Results(
         rows=tuple(rows), seeds=tuple(seeds), meta={"judge": judge, "runs": [str(path) for path in paths]}
@@ -178,7 +187,7 @@ def _folder(paths: Sequence[Path]) -> Path:
     return paths[0].with_name("-to-".join(path.name.removesuffix(".gz").removesuffix(".jsonl") for path in paths))
 
 
-def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str, bool] | None) -> Row:
+def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str, bool] | None, *, triage: bool) -> Row:
     pool = _pool(run, flags)
     worth = [_worth(find, labels) for find in pool]
     verdicts = [value >= 0.5 for value in worth]
@@ -190,7 +199,7 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
         digest="",
         part="replayed",
         protocol=PROTOCOL,
-        triage=labels is None or any(find.score for find in pool),
+        triage=triage,
         method=run.name,
         load=0,
         group=number,
@@ -222,8 +231,10 @@ def _row(run: RunRecords, number: int, flags: Sequence[str], labels: Mapping[str
 def _pool(run: RunRecords, flags: Iterable[str]) -> list[_Find]:
     """Return the finds of some flags as one review queue, best first, each listing once."""
     found = [find for flag in flags for find in run.finds.get(flag, ())]
-    best = sorted(found, key=lambda find: (-find.score, find.review_key))
-    return list({find.listing_id: find for find in reversed(best)}.values())[::-1]
+    pool: dict[str, _Find] = {}
+    for find in sorted(found, key=lambda find: (-find.score, find.review_key)):
+        pool.setdefault(find.listing_id, find)
+    return list(pool.values())
 
 
 def _worth(find: _Find, labels: Mapping[str, bool] | None) -> float:
@@ -239,13 +250,13 @@ def _kinds(pool: Sequence[_Find], worth: Sequence[float]) -> dict[str, float]:
     return {kind: round(count, 1) for kind, count in counts.items()}
 
 
-def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | None) -> SeedRow:
+def _seed(run: RunRecords, number: int, flag: str, labels: Mapping[str, bool] | None, *, triage: bool) -> SeedRow:
     finds = _pool(run, [flag])
     searched = run.searches.get(flag, ())
     return SeedRow(
         corpus="replay",
         protocol=PROTOCOL,
-        triage=True,
+        triage=triage,
         method=run.name,
         load=0,
         group=number,
@@ -285,7 +296,7 @@ def _labels(path: Path) -> dict[str, bool]:
     labels: dict[str, bool] = {}
     for row in _rows(path):
         if "toxic" in row and "id" in row:
-            labels[str(row["id"])] = bool(row["toxic"])
+            labels[str(row["id"])] = is_toxic(row["toxic"])
         elif "review_key" in row and row.get("decision") in {"violating", "not_violating"}:
             labels[row["review_key"]] = row["decision"] == "violating"
     if not labels:
@@ -306,5 +317,7 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise BadInputError(f"{path}: line {number} is no object", remedy="Give a file of JSON lines")
                 yield row
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadInputError(f"{path} is a broken gzip file: {error}", remedy="Copy it again") from None
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}", remedy="Check its path") from None

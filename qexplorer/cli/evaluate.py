@@ -91,7 +91,7 @@ def evaluate(
         case=CaseSettings(
             part=part, group_size=group_size, groups=groups, unit=unit, held_out=bool(held_out), seed=seed
         ),
-        methods=_methods(method or DEFAULT),
+        methods=_methods(method or DEFAULT, human=human),
         extractors=_extractors(settings, extractor or (), sampling, kept),
         loads=tuple(dict.fromkeys(searches or LOADS)),
         triage=(True, False) if both else (triage,),
@@ -159,24 +159,36 @@ def compare(
         typer.echo(sentence(comparison))
 
 
-def _methods(names: Sequence[str]) -> tuple[str, ...]:
-    from qexplorer.evaluation.methods import METHODS
+def _methods(names: Sequence[str], *, human: Path | None) -> tuple[str, ...]:
+    from qexplorer.evaluation.methods import METHODS, require_known
 
-    return tuple(METHODS) if "all" in names else tuple(name for name in names if name != "none")
+    if "all" in names:
+        return tuple(name for name in METHODS if name != "human" or human)
+    chosen = tuple(name for name in names if name != "none")
+    require_known(chosen)
+    if "human" in chosen and human is None:
+        raise ConfigError("the method human has no queries", remedy="Name the file that people have filled in: --human")
+    return chosen
 
 
 def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling", folder: Path) -> dict[str, "Replies"]:
     """Open an engine for each `NAME=MODEL,ADAPTER,PROMPT`."""
+    from qexplorer.evaluation.methods import METHODS
     from qexplorer.evaluation.methods.replies import Replies
     from qexplorer.llm.adapters import prompt_for
     from qexplorer.llm.opening import open_engine
 
-    made = {}
+    made: dict[str, Replies] = {}
     for text in given:
         name, _, value = text.partition("=")
         model, adapter, prompt = (*value.split(","), "", "")[:3]
         if not name or "=" not in text or value.count(",") > 2:
             raise ConfigError(f"--extractor {text} is of another form", remedy="Write NAME=MODEL,ADAPTER,PROMPT")
+        # Rows are told apart by the method's name, and what is made of an extractor is called NAME:… and NAME+….
+        if name in made or name in METHODS or not {":", "+"}.isdisjoint(name):
+            raise ConfigError(
+                f"--extractor {text}: the name {name} is taken", remedy="Choose another one, without a colon or plus"
+            )
         engine = settings.engines.get(model or "default")
         if engine is None:
             kind: dict[str, Any] = {"kind": "scripted"} if model == "scripted" else {"model": model}
@@ -189,7 +201,10 @@ def _extractors(settings: "Settings", given: Sequence[str], sampling: "Sampling"
 
 def _corpora(paths: Sequence[Path], sources: Sequence[str], held_out: Sequence[str], seed: int) -> dict[Path, "Corpus"]:
     from qexplorer.corpus import open_corpus
+    from qexplorer.rows import STDIN
 
+    if STDIN in paths:
+        raise ConfigError("a corpus is read more than once, and standard input cannot be", remedy="Give a file")
     named: dict[str, list[str]] = {}
     for text in sources:
         name, _, value = text.partition("=")

@@ -42,7 +42,7 @@ class Rivals:
         from qexplorer.llm.embedding import embed
 
         if self._vectors is None:
-            path = self._work / f"vectors-{index}-{len(self._documents)}.npy"
+            path = self._work / f"vectors-by-hash-{index}-{len(self._documents)}.npy"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_suffix(".part.npy")

@@ -4,6 +4,7 @@ All that a method sees of the index comes from here. Every executed search is co
 the method then rejects.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,13 +98,37 @@ class Budget:
         self.__index = index
         self.__bank: set[str] = set()
         self.__spent: list[Spent] = []
-        self.searches = searches
-        self.hits = hits
+        # One run after the other: a method that searches in parallel must not spend twice what is left.
+        self.__turn = asyncio.Lock()
+        self.__searches = searches
+        self.__hits = hits
 
     def next_seed(self) -> Spent:
         """Start the allowance of the next seed; only the protocol calls this."""
         self.__spent.append(Spent())
         return self.__spent[-1]
+
+    def close(self, method: str, spent: Spent, answers: Sequence[Answer]) -> None:
+        """Check what a method wants reviewed for a seed; only the protocols call this.
+
+        Raises OverspentError for an allowance that the method gave itself, and for hits that no search of this seed has
+        fetched.
+        """
+        if self.__spent[-1] is not spent:
+            raise OverspentError(f"{method} gave itself the allowance of another seed")
+        executed = {id(answer) for answer in spent.answers}
+        if any(id(answer) not in executed for answer in answers):
+            raise OverspentError(f"{method} returned an answer that its budget did not run")
+
+    @property
+    def searches(self) -> int:
+        """How many searches a seed has."""
+        return self.__searches
+
+    @property
+    def hits(self) -> int:
+        """How many hits a search may fetch."""
+        return self.__hits
 
     @property
     def left(self) -> int:
@@ -119,7 +144,23 @@ class Budget:
 
         Raises OverspentError, before anything runs, when they are more than are left or fetch too many hits each.
         """
-        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
+        async with self.__turn:
+            return await self._run(self._new(asks))
+
+    async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
+        """Run the first queries that the bank lacks: as many as are left, at most `most`."""
+        async with self.__turn:
+            new = self._new(asks)
+            return await self._run(new[: self.left if most is None else min(most, self.left)])
+
+    def _new(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Return the queries that the bank lacks, each once and at its first place."""
+        new: dict[str, Ask] = {}
+        for ask in filter(self.is_new, asks):
+            new.setdefault(ask.key, ask)
+        return list(new.values())
+
+    async def _run(self, new: Sequence[Ask]) -> list[Answer]:
         if len(new) > self.left:
             raise OverspentError(f"{len(new)} searches were asked for and {self.left} are left")
         if any(ask.hits > self.hits for ask in new):
@@ -130,8 +171,3 @@ class Budget:
         self.__bank |= {ask.key for ask in new}
         self.__spent[-1].answers += answers
         return answers
-
-    async def run_first(self, asks: Sequence[Ask], most: int | None = None) -> list[Answer]:
-        """Run the first queries that the bank lacks: as many as are left, at most `most`."""
-        new = list({ask.key: ask for ask in reversed(asks) if self.is_new(ask)}.values())[::-1]
-        return await self.run(new[: self.left if most is None else min(most, self.left)])

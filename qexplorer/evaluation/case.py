@@ -11,6 +11,7 @@ from qexplorer.clock import Clock
 from qexplorer.corpus import Corpus, Item, Part
 from qexplorer.errors import BadInputError
 from qexplorer.evaluation.disguised import disguised
+from qexplorer.evaluation.results import hash_of
 from qexplorer.evaluation.seeds import Knowledge, Seed
 from qexplorer.near_duplicates import NEAR, jaccard, terms
 from qexplorer.normalise import normalise
@@ -27,7 +28,8 @@ class Documents:
     """The listings of the judged index with what is worked out of each only once: normal form, words, score.
 
     `originals` are the same listings before they were disguised, for the reviewers: who looks at a listing sees what it
-    is, and that it says the same as another one.
+    is, and that it says the same as another one. Numbers follow a hash of the ids: methods see them, and in the order
+    of the corpus they would tell the prohibited listings, which come last there.
     """
 
     def __init__(
@@ -38,10 +40,10 @@ class Documents:
         *,
         originals: Sequence[Listing] | None = None,
     ) -> None:
-        self._listings = listings
-        self._originals = listings if originals is None else originals
+        self._listings = sorted(listings, key=_drawn)
+        self._originals = self._listings if originals is None else sorted(originals, key=_drawn)
         self._triage = triage
-        self._places = {listing.id: place for place, listing in enumerate(listings)}
+        self._places = {listing.id: place for place, listing in enumerate(self._listings)}
         self._labels = {item.listing.id: item for item in items if item.listing.id in self._places}
         self._texts: dict[int, str] = {}
         self._words: dict[int, frozenset[str]] = {}
@@ -190,7 +192,8 @@ def disguise_case(case: Case, corpus: Corpus, *, seed: int) -> tuple[Case, list[
     items = corpus.of(case.part)
     listings = disguised(originals, items, seeds, seed=seed)
     documents = Documents(listings, items, case.knowledge.triage, originals=originals)
-    return replace(case, documents=documents, index=f"{case.index}-disguised-{seed}"), listings
+    # Other seeds stay as they are in another index: one that is kept would hold the listings of these disguised.
+    return replace(case, documents=documents, index=f"{case.index}-disguised-{seed}-{hash_of(seeds)}"), listings
 
 
 def indexed(corpus: Corpus, part: Part) -> list[Listing]:
@@ -238,6 +241,10 @@ def seeds_of(corpora: Iterable[Corpus], settings: CaseSettings) -> list[Seed]:
     """Return the seeds of all groups of some corpora."""
     groups = [make_groups(corpus.name, corpus.of(settings.part), settings) for corpus in corpora]
     return [judged.seed for made in groups for group in made for judged in group]
+
+
+def _drawn(listing: Listing) -> bytes:
+    return hashlib.sha256(listing.id.encode()).digest()
 
 
 def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:

@@ -40,7 +40,7 @@ def discovery_curves(rows: Sequence[Row]) -> str:
             curves = [row.curve for row in pick(rows, method=method, load=load)]
             if curves:
                 points = [sum(values) / len(values) for values in zip(*curves, strict=True)]
-                axis.plot(range(1, len(points) + 1), points, label=method, **style)
+                axis.plot(range(1, len(points) + 1), points, label=_plain(method), **style)
         axis.set(title=f"{load} searches a seed", xlabel="reviews", ylabel="finds")
     return _svg(figure, axes[0])
 
@@ -55,7 +55,7 @@ def finds_by_searches(rows: Sequence[Row]) -> str:
                 for load in sorted({row.load for row in rows})
                 if (here := pick(rows, method=method, load=load))
             )
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=method, **style)
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=_plain(method), **style)
         axis.set(xlabel=f"{cost} a seed", ylabel="campaigns in pool")
         # Linear near nothing, for what searches nothing has its place too.
         axis.set_xscale("symlog", linthresh=3)
@@ -79,8 +79,13 @@ def bars(rows: Sequence[Row]) -> str:
             error = [[interval.value - interval.low], [interval.high - interval.value]]
             axis.barh(place, interval.value, color=colour, xerr=error, ecolor="#333333", capsize=2, height=0.7)
         axis.set(title=f"{load} searches a seed", xlabel="campaigns in pool")
-        axis.set_yticks(range(len(methods)), methods, fontsize=7)
+        axis.set_yticks(range(len(methods)), [_plain(method) for method in methods], fontsize=7)
     return _svg(figure, None)
+
+
+def _plain(name: str) -> str:
+    """Return a name as a label that is drawn as it is: no formula, and none that a legend leaves out."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:

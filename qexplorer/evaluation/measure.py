@@ -101,7 +101,7 @@ def per_seed_row(case: Case, method: Method, load: int, group: int, found: Seque
         kinds="{}",
         curve=[round(sum(values) / len(values)) for values in zip(*curves, strict=True)],
         precision=_mean([precision_at(seed.verdicts, reviews) for seed in found]),
-        share=_mean([yield_at(seed.verdicts, reviews, seed.available) for seed in found]),
+        share=_mean([yield_at(seed.campaigns, reviews, seed.available) for seed in found]),
     )
 
 

@@ -38,6 +38,7 @@ async def explore_seed(
     budget = Budget(index, searches=load, hits=method.hits)
     spent = budget.next_seed()
     answers = await method.explore(judged.seed, budget)
+    budget.close(method.name, spent, answers)
     walked = walk(case, judged, answers, reviews)
     own = {judged.item.campaign}
     kind = judged.item.kind

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 
 from qexplorer.evaluation.bootstrap import ratio
@@ -12,7 +13,7 @@ from qexplorer.evaluation.gap import MEASURES, references, shares
 from qexplorer.evaluation.methods import is_upper_reference
 from qexplorer.evaluation.metrics.survival import survival
 from qexplorer.evaluation.results import Results, Row, SeedRow, pick
-from qexplorer.evaluation.table import Table, caption, cells, markdown, tables
+from qexplorer.evaluation.table import Table, caption, cells, markdown, markdown_table, tables
 
 EXTREMES = 3
 # One deep search: there is no telling what its first hits alone would have brought.
@@ -42,12 +43,14 @@ def markdown_report(results: Results) -> str:
         parts += [markdown(table) for table in tables(rows)]
         for load in _loads_with_kinds(rows):
             head, lines = kinds_table(pick(rows, load=load))
-            parts.append(_markdown(head, lines, f"Finds by kind of the listing, {load} searches a seed"))
+            parts.append(markdown_table(head, lines, f"Finds by kind of the listing, {load} searches a seed"))
         if equal := equal_hits_table(rows):
-            parts.append(_markdown(EQUAL_HITS, equal, _equal_title(rows)))
-        parts += [_markdown(*table) for table in gap_tables(rows)]
+            parts.append(markdown_table(EQUAL_HITS, equal, _equal_title(rows)))
+        parts += [markdown_table(*table) for table in gap_tables(rows)]
     if survived := survival_table(results.rows):
-        parts.append(_markdown(SURVIVAL, survived, "Finds among disguised listings ÷ finds among the same undisguised"))
+        parts.append(
+            markdown_table(SURVIVAL, survived, "Finds among disguised listings ÷ finds among the same undisguised")
+        )
     return "\n".join(parts)
 
 
@@ -122,15 +125,15 @@ def survival_table(rows: Sequence[Row]) -> list[list[str]]:
     keys = dict.fromkeys((row.corpus, row.triage, row.method, row.load) for row in rows if row.protocol == "disguised")
     for corpus, triage, method, load in keys:
         same = pick(rows, corpus=corpus, triage=triage, method=method, load=load)
-        hidden, plain = pick(same, protocol="disguised"), pick(same, protocol="pool")
+        hidden = pick(same, protocol="disguised")
+        # On kinds that are held out the pool protocol is called transfer.
+        plain = pick(same, protocol="pool") or pick(same, protocol="transfer")
         if len(hidden) != len(plain):
             continue
         finds = [row.finds for row in hidden], [row.finds for row in plain]
-        share = survival(sum(finds[0]), sum(finds[1]))
-        bounds = ratio(*finds)
+        share = replace(ratio(*finds), value=survival(sum(finds[0]), sum(finds[1])))
         means = [f"{sum(finds[1]) / len(plain):.1f}", f"{sum(finds[0]) / len(hidden):.1f}"]
-        left = f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"
-        lines.append([method, corpus, "yes" if triage else "no", str(load), *means, left])
+        lines.append([method, corpus, "yes" if triage else "no", str(load), *means, share.text(2)])
     return lines
 
 
@@ -171,11 +174,6 @@ def _said(results: Results) -> str:
         "the whole corpus. Intervals are 95 %, by the paired bootstrap over groups of seeds. "
         + (f"The test part was opened: {opened}." if opened else "The test part was not opened.")
     )
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]], title: str) -> str:
-    text = [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*text, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
 
 
 def _html_table(table: Table) -> str:

@@ -21,7 +21,8 @@ class Row:
 
     `finds_half` and `finds` are those after half and all of `reviews`; `curve` those after each review. `campaigns`
     are those in the pool, `campaigns_most` all that were there to be found. Looked at seed by seed, finds are means a
-    seed, with their precision and their share of what could be found. `seeds_hash` tells the group's seeds (`hash_of`).
+    seed, with their precision and the share of the campaigns that could be found. `seeds_hash` tells the group's seeds
+    (`hash_of`).
     """
 
     corpus: str

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from qexplorer.near_duplicates import terms
 from qexplorer.normalise import normalise
-from qexplorer.policies import load_policies
+from qexplorer.policies import Policies, load_policies
 from qexplorer.triage import Triage
 from schemas import Listing
 
@@ -28,7 +28,7 @@ class Seed:
     @cached_property
     def policy(self) -> str:
         """The policy that takes its kind, of those that come with the project."""
-        return load_policies(None).of_kind(self.kind)
+        return _policies().of_kind(self.kind)
 
     @cached_property
     def text(self) -> str:
@@ -62,3 +62,9 @@ class Knowledge:
         if self.triage is None:
             return None
         return self.triage.weigh([normalise(query) for query in queries])
+
+
+@cache
+def _policies() -> Policies:
+    """Read them once: a corpus has tens of thousands of known flags."""
+    return load_policies(None)

@@ -56,8 +56,10 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """Return a table for each corpus, protocol, triage and load, in the order of the rows."""
     made = []
     for corpus, protocol, triage, load in dict.fromkeys((r.corpus, r.protocol, r.triage, r.load) for r in rows):
-        here = pick(rows, corpus=corpus, protocol=protocol, triage=triage, load=load)
-        methods = list(dict.fromkeys(row.method for row in rows if row in here))
+        here = [
+            row for row in rows if (row.corpus, row.protocol, row.triage, row.load) == (corpus, protocol, triage, load)
+        ]
+        methods = dict.fromkeys(row.method for row in here)
         made.append(
             Table(
                 corpus=corpus,
@@ -111,9 +113,18 @@ def caption(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """Return a table in Markdown."""
-    head, body = cells(table)
-    lines = [f"**{caption(table)}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in body)]) + "\n"
+    return markdown_table(*cells(table), caption(table))
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]], title: str) -> str:
+    """Return a table in Markdown with a bold title; a cell that holds a line break or a bar stays one cell."""
+    text = [f"**{title}**", "", _in_bars(head), f"|{'---|' * len(head)}"]
+    return "\n".join([*text, *map(_in_bars, lines)]) + "\n"
+
+
+def _in_bars(texts: Sequence[str]) -> str:
+    plain = (" ".join(text.split()).replace("|", r"\|") for text in texts)
+    return f"| {' | '.join(plain)} |"
 
 
 def cells(table: Table) -> tuple[Sequence[str], list[list[str]]]:

@@ -25,6 +25,9 @@ class Unfinished:
         self._first = json.dumps(inputs, sort_keys=True, default=str)
         if self._path.exists():
             head, *lines = self._path.read_text(encoding="utf-8").split("\n")
+            if not lines:  # cut off within its first line
+                self.remove()
+                return
             if head != self._first:
                 raise ConfigError(
                     f"{self._path} is of an evaluation with other inputs that was cut off",

@@ -1,6 +1,7 @@
 """A corpus is split so that nothing is judged by what it was trained on."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -76,6 +77,28 @@ def test_the_newest_clusters_are_for_the_test() -> None:
     days = {part: [item.listing.updated_at for item in made.of(part)] for part in ("train", "dev", "test")}
     assert max(map(str, days["train"])) < min(map(str, days["dev"]))
     assert max(map(str, days["dev"])) < min(map(str, days["test"]))
+
+
+def test_a_number_names_a_kind_and_a_campaign() -> None:
+    """Also 0: its listings are not refused, and one campaign of that number is one cluster."""
+    rows = [{"id": f"p{n}", "text": f"aa{n} bb{n}", "toxic": 1, "kind": n % 2, "campaign": n // 5} for n in range(40)]
+    rows += [{"id": f"h{n}", "text": f"h{n}", "toxic": 0} for n in range(20)]
+    made = make_corpus("x", [Row(number=number, value=value) for number, value in enumerate(rows, start=1)])
+    assert [item.kind for item in made.items] == ["0", "1"] * 20
+    assert (len({item.cluster for item in made.items}), made.refused) == (8, 0)
+
+
+def test_the_oldest_is_so_in_every_time_zone() -> None:
+    """Twenty listings an hour apart: where each was written down moves none of them to another part."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    zones = [timezone(timedelta(hours=hours)) for hours in (-11, 0, 13)]
+    rows = [
+        {"id": f"p{n}", "text": f"aa{n} bb{n}", "kind": "x", "toxic": True}
+        | {"updated_at": (began + timedelta(hours=n)).astimezone(zones[n % 3]).isoformat()}
+        for n in range(20)
+    ] + [{"id": f"h{n}", "text": f"h{n}", "toxic": False} for n in range(20)]
+    made = make_corpus("x", [Row(number=number, value=value) for number, value in enumerate(rows, start=1)])
+    assert [item.part for item in made.items] == ["train"] * 10 + ["dev"] * 3 + ["test"] * 7
 
 
 def test_a_kind_that_is_held_out_is_in_the_test_alone() -> None:

@@ -78,6 +78,16 @@ def test_nothing_is_left_of_a_version_that_could_not_be_added(registry: Registry
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["", "n"])
+def test_an_evaluation_of_something_else_is_refused(registry: Registry, tmp_path: Path, method: str) -> None:
+    """A version never changes, so what no promotion could read is not entered; those that there are, are named."""
+    with pytest.raises(BadInputError, match=r"results has no method .*Name what the version is called .*: m"):
+        registry.add(
+            version("one").model_copy(update={"method": method}), evaluation=results(tmp_path / "results", 0.0)
+        )
+    assert registry.names() == []
+
+
 def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
     """The command says which names there may be."""
     result = CliRunner().invoke(app, ["models", "add", "V1", "--registry", str(tmp_path / "models")])
@@ -149,3 +159,17 @@ def test_without_an_evaluation_nothing_is_beaten(registry: Registry, tmp_path: P
     registry.add(version("new"))
     with pytest.raises(BadInputError, match="new has no evaluation"):
         registry.why_not_better(registry.read("new"), registry.read("old"))
+
+
+def test_a_first_version_without_an_evaluation_is_no_dead_end(registry: Registry, tmp_path: Path) -> None:
+    """It needs none to be promoted, but then nothing can beat it: the remedy says the way, and it works."""
+    registry.add(version("old"))
+    registry.promote("old")
+    add(registry, tmp_path, "new", 3.0)
+    remedy = r"Add it under another name, .* remove .*current\.json, and promote it and new"
+    with pytest.raises(BadInputError, match=f"old, which is current, has no evaluation. {remedy}"):
+        registry.why_not_better(registry.read("new"), registry.read("old"))
+    add(registry, tmp_path, "measured", 0.0)
+    (tmp_path / "models" / CURRENT).unlink()
+    registry.promote("measured")
+    assert registry.why_not_better(registry.read("new"), registry.read("measured")) == []

@@ -1,6 +1,7 @@
 """Runs of a replay side by side."""
 
 import csv
+import gzip
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,30 @@ def test_labels_decide_which_run_is_better(tmp_path: Path) -> None:
     assert rows_by_flag[1] == [f"flag-{names[0]}", "2", "1.0", "3", "1", "0.0", "3", "1", "0"]
 
 
+def test_a_group_in_which_a_run_finds_nothing_counts(tmp_path: Path) -> None:
+    """One run finds nothing for 50 of 100 flags, the other all: 5 to 10 finds a group of ten, over ten groups."""
+    names = [f"f{n:02}" for n in range(100)]
+    found = {name: [(f"bad-{name}", 0.6)] for name in names}
+    some = write(tmp_path / "some.jsonl", found | {name: [] for name in names[:50]})
+    every = write(tmp_path / "every.jsonl", found)
+    truth = tmp_path / "truth.jsonl"
+    truth.write_bytes(b"\n".join(orjson.dumps({"id": f"bad-{name}", "toxic": True}) for name in names))
+    said = compare_runs([some, every], truth)
+    assert any("some 5.0, every 10.0 finds: worse" in line and "10 groups" in line for line in said)
+
+
+def test_labels_may_be_words(tmp_path: Path) -> None:
+    """`"false"` and `"0"` are no finds, as in a corpus."""
+    names = [f"f{n}" for n in range(10)]
+    found = {name: [(name, 0.6)] for name in names}
+    paths = [write(tmp_path / f"{run}.jsonl", found) for run in ("one", "two")]
+    truth = tmp_path / "truth.jsonl"
+    words = ["false", "0", 0, False, "true", "1", 1, True, "no", "yes"]
+    rows = [{"id": name, "toxic": word} for name, word in zip(names, words, strict=True)]
+    truth.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    assert any("one 5.0, two 5.0 finds" in line for line in compare_runs(paths, truth))
+
+
 def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> None:
     """Ten flags with the same violating find make one find of their pool, not ten."""
     names = [f"f{n}" for n in range(10)]
@@ -72,6 +97,13 @@ def test_a_listing_that_several_flags_found_is_reviewed_once(tmp_path: Path) -> 
     pool = _pool(run, [f"flag-{name}" for name in names])
     assert [find.listing_id for find in pool] == ["same"]
     assert pool[0].score == 0.59
+
+
+def test_a_listing_that_was_found_twice_stands_at_its_better_place(tmp_path: Path) -> None:
+    """Found with 0.9 and again with 0.1, it is reviewed before another one of 0.5."""
+    path = write(tmp_path / "one.jsonl", {"f0": [("twice", 0.9), ("once", 0.5)], "f1": [("twice", 0.1)]})
+    pool = _pool(RunRecords.read(path), ["flag-f0", "flag-f1"])
+    assert [(find.listing_id, find.score) for find in pool] == [("twice", 0.9), ("once", 0.5)]
 
 
 def test_without_labels_the_report_says_that_it_is_no_proof(tmp_path: Path) -> None:
@@ -121,4 +153,13 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes, message
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=message):
+        RunRecords.read(path)
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"\n" * 99)[:-9], b"no gzip"], ids=["cut off", "something else"])
+def test_a_broken_gzip_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    """What was copied by half, or only bears the name."""
+    path = tmp_path / "run.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"run\.jsonl\.gz is a broken gzip file"):
         RunRecords.read(path)

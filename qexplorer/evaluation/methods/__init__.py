@@ -103,6 +103,13 @@ def is_upper_reference(name: str) -> bool:
     return name in UPPER_REFERENCES or name.endswith(BEST_OF_N)
 
 
+def require_known(names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that is no method's."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ConfigError(f"there is no method {unknown[0]}", remedy=f"Use some of: {', '.join(METHODS)}")
+
+
 def make_methods(
     names: Sequence[str], extractors: Mapping[str, Replies], place: Place
 ) -> list[Method | ActiveLearning]:
@@ -111,9 +118,7 @@ def make_methods(
     Each extractor gives one for each order of its queries, with the whole text and without, what the product makes of
     its replies, and the best of all its queries by the labels. Raises ConfigError for a name that is not known.
     """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ConfigError(f"there is no method {unknown[0]}", remedy=f"Use some of: {', '.join(METHODS)}")
+    require_known(names)
     made = [METHODS[name](name, place) for name in names]
     knowledge = place.case.knowledge
     for name, every in extractors.items():

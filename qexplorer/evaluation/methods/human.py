@@ -53,7 +53,7 @@ def read_human(path: Path) -> dict[str, list[str]]:
         if not {"text", "queries"} <= set(row):
             break
         written = [part.strip() for part in (row["queries"] or "").split(";") if part.strip()]
-        if written:
+        if written and row["text"]:
             queries[normalise(_unquoted(row["text"]))] = written
     if not queries:
         raise BadInputError(f"{path} has no queries", remedy=f"It needs the columns {', '.join(COLUMNS)}, and a row")
@@ -61,11 +61,17 @@ def read_human(path: Path) -> dict[str, list[str]]:
 
 
 def write_template(seeds: Sequence[Seed], path: Path) -> None:
-    """Write the seeds of an evaluation for people to fill in."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({"text": _quoted(seed.text), "kind": seed.kind, "queries": ""} for seed in seeds)
+    """Write the seeds of an evaluation for people to fill in.
+
+    Raises ConfigError when the file exists, for people may have filled it in, and when it cannot be written.
+    """
+    try:
+        with path.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows({"text": _quoted(seed.text), "kind": seed.kind, "queries": ""} for seed in seeds)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", remedy="Choose another path") from None
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from qexplorer.cli.app import app
+from qexplorer.cli.evaluate import _methods
 from qexplorer.errors import BadInputError, ConfigError
+from qexplorer.evaluation.methods import METHODS
 from qexplorer.evaluation.results import read_results
 from qexplorer.evaluation.testing import small_rows
 from qexplorer.stack import Endpoints
@@ -78,9 +80,26 @@ def test_opening_the_test_part_is_written_down(engines: Endpoints, tmp_path: Pat
         (["--source", "other=x"], ConfigError, "--source names other"),
         (["--source", "small=nowhere"], BadInputError, "small has 0 prohibited and 0 other"),
         (["--extractor", "scripted"], ConfigError, "--extractor scripted is of another form"),
+        (["--extractor", "tfidf=scripted"], ConfigError, "--extractor tfidf=scripted: the name tfidf is taken"),
+        (["--extractor", "a=scripted", "--extractor", "a=scripted,,short"], ConfigError, "the name a is taken"),
+        (["--extractor", "a:system=scripted"], ConfigError, "the name a:system is taken"),
+        (["--method", "bm26"], ConfigError, "there is no method bm26"),
+        (["--method", "human"], ConfigError, "the method human has no queries"),
         (["--human", "missing.csv", "--method", "human"], ConfigError, r"missing\.csv cannot be read"),
     ],
-    ids=["locked", "no release", "no corpus", "no source", "extractor", "human"],
+    ids=[
+        "locked",
+        "no release",
+        "no corpus",
+        "no source",
+        "extractor",
+        "method",
+        "twice",
+        "part",
+        "no method",
+        "nobody",
+        "human",
+    ],
 )
 def test_a_mistake_is_named_before_anything_starts(
     tmp_path: Path, arguments: list[str], error: type[Exception], message: str
@@ -89,6 +108,18 @@ def test_a_mistake_is_named_before_anything_starts(
     with pytest.raises(error, match=message):
         run("evaluate", corpus(tmp_path), "--out", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_all_methods_are_those_that_can_run() -> None:
+    """What people have written is judged where their file is named, and stops no evaluation without one."""
+    assert set(METHODS) - set(_methods(["all"], human=None)) == {"human"}
+    assert set(_methods(["all"], human=Path("people.csv"))) == set(METHODS)
+
+
+def test_a_corpus_from_a_pipe_is_refused(tmp_path: Path) -> None:
+    """The results hold the hash of its file, and a run that was cut off reads it again."""
+    with pytest.raises(ConfigError, match="a corpus is read more than once, and standard input cannot be"):
+        run("evaluate", "-", "--out", tmp_path / "out")
 
 
 def test_two_corpora_of_one_name_are_refused(tmp_path: Path) -> None:

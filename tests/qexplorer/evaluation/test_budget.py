@@ -1,5 +1,6 @@
 """A method spends no more than it may, and every search counts."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -16,6 +17,7 @@ class Echo:
 
     async def run(self, asks: Sequence[Ask]) -> list[Answer]:
         self.ran += [ask.text for ask in asks]
+        await asyncio.sleep(0)
         hits = (Found(place=0, text="a", score=None), Found(place=1, text="b", score=None))
         return [Answer(ask=ask, hits=hits, total=2, took_ms=1) for ask in asks]
 
@@ -74,3 +76,21 @@ async def test_the_first_new_queries_run_as_far_as_the_budget_goes() -> None:
     made.next_seed()
     assert len(await made.run_first([Ask(text=word) for word in "x y z".split()], most=1)) == 1
     assert index.ran == ["a", "b", "c", "x"]
+
+
+async def test_a_repeat_takes_no_query_out_of_its_place() -> None:
+    """The first query of a list that names it again at its end is still the first to run."""
+    made, index = budget(searches=1)
+    await made.run_first([Ask(text="red gummies"), Ask(text="vapes"), Ask(text="gummies red")])
+    assert index.ran == ["red gummies"]
+
+
+async def test_parallel_searches_share_what_is_left() -> None:
+    """Of two that start together where one is left, one runs; the same query twice at once is one search."""
+    made, index = budget(searches=1)
+    await asyncio.gather(made.run_first([Ask(text="a")]), made.run_first([Ask(text="b")]))
+    assert index.ran == ["a"]
+    spent = made.next_seed()
+    with pytest.raises(OverspentError, match="1 searches were asked for and 0 are left"):
+        await asyncio.gather(made.run([Ask(text="c")]), made.run([Ask(text="c")]), made.run([Ask(text="d")]))
+    assert (spent.searches, index.ran) == (1, ["a", "c"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qexplorer.clock import SystemClock
 from qexplorer.corpus import make_corpus
 from qexplorer.errors import BadInputError
-from qexplorer.evaluation.case import CaseSettings, Documents, fill, indexed, make_case, make_groups
+from qexplorer.evaluation.case import CaseSettings, Documents, disguise_case, fill, indexed, make_case, make_groups
 from qexplorer.evaluation.testing import small_case, small_corpus, small_rows
 from qexplorer.near_duplicates import NEAR, jaccard
 from qexplorer.normalise import normalise
@@ -100,6 +100,26 @@ def test_what_was_removed_can_be_no_find() -> None:
     assert len(case.campaigns) == len(active) < len(corpus.of("dev"))
 
 
+def test_the_number_of_a_listing_says_nothing_of_its_label() -> None:
+    """Methods see the numbers of their hits: a third of the listings are prohibited, low and high numbers alike."""
+    documents = CASE[0].documents
+    labels = [documents.label(place) is not None for place in range(len(documents))]
+    half = len(labels) // 2
+    assert (sum(labels), len(labels)) == (24, 64)
+    assert min(sum(labels[:half]), sum(labels[half:])) > 6
+
+
+def test_other_seeds_make_another_disguised_index() -> None:
+    """What is kept under a name, in OpenSearch or as vectors, is of the same listings; the same seeds find it again."""
+    corpus = small_corpus()
+    made: dict[str, list[Listing]] = {}
+    for size in (3, 5, 3):
+        case, _ = small_case(corpus, group_size=size)
+        disguise, listings = disguise_case(case, corpus, seed=0)
+        assert made.setdefault(disguise.index, listings) == listings
+    assert len(made) == 2
+
+
 def test_the_triage_knows_only_the_training_part(tmp_path: Path) -> None:
     """It is made once for a corpus and a seed, and kept."""
     corpus = small_corpus()
@@ -127,7 +147,8 @@ def test_a_near_duplicate_of_a_known_flag_is_known() -> None:
     copy = flag.model_copy(update={"title": f"{flag.title} now"})
     listings = [copy, *indexed(small_corpus(), "dev")]
     near = replace(case, documents=Documents(listings, (), None))
-    assert [place for place in range(len(listings)) if near.is_known(place)] == [0]
+    known = near.documents.place(copy.id)
+    assert [place for place in range(len(listings)) if near.is_known(place)] == [known]
 
 
 @given(st.sets(st.integers(0, 30), max_size=16), st.integers(0, 60))

@@ -22,6 +22,14 @@ def test_charts_are_svg_with_a_panel_for_each_load() -> None:
     assert discovery_curves(rows).count('id="axes_') == 2
 
 
+def test_a_name_is_drawn_as_it_is() -> None:
+    """Two dollars are no formula, which may be a wrong one, and a line at its beginning leaves no method out."""
+    rows = [a_row(method="_own"), a_row(method=r"$\best$")]
+    for chart in (discovery_curves(rows), finds_by_searches(rows), bars(rows)):
+        assert "<!--  _own -->" in chart
+        assert r"<!-- $\best$ -->" in chart
+
+
 def test_a_legend_of_long_names_keeps_within_its_figure() -> None:
     """Whether there is one panel or four."""
     for panels in (1, 2, 4):

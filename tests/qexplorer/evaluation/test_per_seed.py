@@ -1,8 +1,15 @@
 """Seed by seed, only the seed's own kind is right."""
 
-from qexplorer.evaluation.budget import Ask
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from qexplorer.evaluation.budget import Answer, Ask, Budget, OverspentError
 from qexplorer.evaluation.measure import per_seed_row
+from qexplorer.evaluation.methods.base import Listed
 from qexplorer.evaluation.per_seed import explore_seed, walk
+from qexplorer.evaluation.seeds import Seed
 from qexplorer.evaluation.testing import GOODS, Scripted, small_case
 
 
@@ -38,3 +45,30 @@ async def test_a_row_averages_over_the_seeds_of_a_group() -> None:
     shares = [sum(seed.verdicts) / len(seed.verdicts) for seed in found]
     assert row.precision == sum(shares) / 3
     assert 0 < row.share <= 1
+
+
+async def test_hits_of_another_seed_are_refused() -> None:
+    """What a method has kept from the seed before was not paid for by this one."""
+    case, index = small_case()
+    kept: list[Answer] = []
+
+    class Keeper(Listed):
+        async def explore(self, seed: Seed, budget: Budget) -> Sequence[Answer]:
+            del seed
+            kept.extend(await budget.run_first([Ask(text="gummies"), Ask(text="vapes")]))
+            return kept
+
+    keeper, (first, second) = Keeper("keeper"), case.groups[0][:2]
+    await explore_seed(case, index, keeper, first, load=2)
+    with pytest.raises(OverspentError, match="keeper returned an answer that its budget did not run"):
+        await explore_seed(case, index, keeper, second, load=2)
+
+
+async def test_no_seed_finds_more_than_there_is() -> None:
+    """Two listings of one campaign that are near-duplicates only through a third are two finds, and one campaign."""
+    case, index = small_case()
+    method = Scripted(["gummies"])
+    found = await explore_seed(case, index, method, case.groups[0][0], load=1)
+    twice = replace(found, verdicts=(True, True), campaigns=1, available=1)
+    row = per_seed_row(case, method, 1, 0, [twice])
+    assert (row.finds, row.campaigns, row.share) == (2.0, 1.0, 1.0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qexplorer.corpus import Item
-from qexplorer.evaluation.budget import Answer, Ask, Budget
+from qexplorer.evaluation.budget import Answer, Ask, Budget, OverspentError
 from qexplorer.evaluation.case import Documents
 from qexplorer.evaluation.methods.base import Listed
 from qexplorer.evaluation.pool import Pool, Reviewer, count_campaigns, explore_group
@@ -95,8 +95,26 @@ async def test_a_method_cannot_make_up_answers() -> None:
             del seed
             return [replace(answer) for answer in await budget.run_first([Ask(text="gummies")])]
 
-    with pytest.raises(AssertionError, match="did not run"):
+    with pytest.raises(OverspentError, match="forger returned an answer that its budget did not run"):
         await explore_group(case, index, Forger("forger"), number=0, load=1)
+
+
+async def test_a_method_cannot_give_itself_another_allowance() -> None:
+    """Neither as if the next seed had come, nor by more searches a seed: what it searched so would be in no load."""
+    case, index = small_case()
+
+    class Greedy(Listed):
+        async def explore(self, seed: Seed, budget: Budget) -> list[Answer]:
+            del seed
+            answers = await budget.run_first([Ask(text="gummies")])
+            budget.next_seed()
+            await budget.run_first([Ask(text="vapes")])
+            return answers
+
+    with pytest.raises(OverspentError, match="greedy gave itself the allowance of another seed"):
+        await explore_group(case, index, Greedy("greedy"), number=0, load=1)
+    with pytest.raises(AttributeError):
+        setattr(Budget(index, searches=1), "searches", 9)  # noqa: B010 - the types forbid it too
 
 
 async def test_what_is_known_is_skipped() -> None:

@@ -42,6 +42,12 @@ async def test_markdown_has_a_table_for_each_load() -> None:
     assert re.search(r"\| good \| \d+\.\d \[\d+\.\d, \d+\.\d\]", text)
 
 
+def test_a_name_breaks_no_table() -> None:
+    """A bar in the name of a kind or method is no column, a line break in one no row."""
+    text = markdown_report(Results(rows=(a_row(method="a|b", kinds='{"arms|ammo": 1, "fakes\\nbags": 2}'),), seeds=()))
+    assert "| method | arms\\|ammo | fakes bags |\n|---|---|---|\n| a\\|b | 1.0 | 2.0 |\n" in text
+
+
 def test_kinds_are_counted_a_group() -> None:
     """3 and 1 finds of drugs in two groups are 2 a group; papers were found in one of them."""
     rows = [a_row(kinds='{"drugs": 3}'), a_row(group=1, kinds='{"drugs": 1, "papers": 1}')]
@@ -60,3 +66,15 @@ def test_survival_is_told_where_both_protocols_ran() -> None:
     rows = [a_row(finds=40.0), a_row(finds=30.0, protocol="disguised")]
     assert survival_table(rows) == [["m", "small", "yes", "3", "40.0", "30.0", "0.75 [0.75, 0.75]"]]
     assert survival_table(rows[1:]) == []
+
+
+def test_survival_is_told_of_kinds_that_were_held_out() -> None:
+    """There the undisguised run is called transfer."""
+    rows = [a_row(finds=40.0, protocol="transfer"), a_row(finds=30.0, protocol="disguised")]
+    assert [line[-1] for line in survival_table(rows)] == ["0.75 [0.75, 0.75]"]
+
+
+def test_what_survives_of_nothing_has_no_interval() -> None:
+    """A method that finds nothing undisguised keeps none of it, and nobody can say how surely."""
+    rows = [a_row(finds=0.0), a_row(finds=0.0, protocol="disguised")]
+    assert survival_table(rows)[0][-1] == "0.00 [no interval]"

@@ -104,3 +104,15 @@ async def test_a_run_that_was_cut_off_goes_on(engines: Endpoints, tmp_path: Path
     ]  # fmt: skip
     assert resumed == await rows_of("whole", lambda _line: None)
     assert len(resumed) == 2 * 3 * 2 * len({row.group for row in resumed})
+
+
+@pytest.mark.parametrize("kept", [0, 9])
+async def test_a_run_that_was_cut_off_in_its_first_line_begins_anew(tmp_path: Path, kept: int) -> None:
+    """It holds no group, and is no run with other inputs."""
+    Unfinished(tmp_path / "out", INPUTS).add(*await a_group())
+    path = hidden(tmp_path)
+    path.write_bytes(path.read_bytes()[:kept])
+    again = Unfinished(tmp_path / "out", INPUTS)
+    assert again.rows == []
+    again.add(*await a_group())
+    assert len(Unfinished(tmp_path / "out", INPUTS).rows) == 1

@@ -37,7 +37,9 @@ def test_a_listing_is_no_formula_of_the_table_program(tmp_path: Path, first: str
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", "text,queries\nx,\n", "\x00"], ids=["empty", "columns", "blank", "0"]
+    "text",
+    ["", "a,b\n1,2\n", "text,queries\nx,\n", "queries,text\nx\n", "\x00"],
+    ids=["empty", "columns", "blank", "cut off", "0"],
 )
 def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
     """It says which columns are needed."""
@@ -47,6 +49,16 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
         read_human(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_human(tmp_path / "missing.csv")
+
+
+def test_what_people_have_filled_in_is_not_overwritten(tmp_path: Path) -> None:
+    """A template of an existing name, or in no folder, is refused by name."""
+    path = tmp_path / "human.csv"
+    path.write_text("text,kind,queries\nx,drugs,cheap pills\n")
+    for taken in (path, tmp_path / "nowhere" / "human.csv"):
+        with pytest.raises(ConfigError, match=r"human\.csv cannot be written: (File exists|No such file)"):
+            write_template([SEED], taken)
+    assert "cheap pills" in path.read_text()
 
 
 async def test_a_file_for_other_seeds_is_refused() -> None:
