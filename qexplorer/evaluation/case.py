@@ -232,8 +232,9 @@ def make_groups(name: str, items: Sequence[Item], settings: CaseSettings) -> tup
             f"{name} has {len(chosen)} {settings.unit}s to take seeds from in the part {settings.part}",
             remedy=f"At least {settings.group_size} are needed for one group: make it smaller or give more rows",
         )
-    chosen = sorted(chosen, key=lambda item: item.kind)
-    groups = [_in_turn(chosen[start::count][: settings.group_size]) for start in range(count)]
+    # What fills no group is left out before kinds are spread: behind, it would be the last kinds of the alphabet.
+    chosen = sorted(chosen[: count * settings.group_size], key=lambda item: item.kind)
+    groups = [_in_turn(chosen[start::count]) for start in range(count)]
     return tuple(groups[: settings.groups or count])
 
 

@@ -48,6 +48,16 @@ def test_seeds_can_be_taken_by_campaign() -> None:
     assert len({judged.item.campaign for group in groups for judged in group}) == 10 * len(groups) > 0
 
 
+def test_what_fills_no_group_is_of_any_kind() -> None:
+    """Five seeds too many are left out by chance, and not the last kinds of the alphabet each time."""
+    items = small_corpus(80).of("dev")
+    kinds = set()
+    for seed in range(5):
+        (group,) = make_groups("x", items, CaseSettings(group_size=7, seed=seed))
+        kinds |= {judged.seed.kind for judged in group}
+    assert kinds == {"drugs", "papers"}
+
+
 def test_groups_follow_their_seed() -> None:
     """The same seed makes the same groups."""
     items = small_corpus(80).of("dev")
