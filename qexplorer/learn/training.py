@@ -131,6 +131,8 @@ def arguments(settings: TrainingSettings, out: Path, *, steps: int) -> dict[str,
         "dataloader_pin_memory": gpu,
         "train_sampling_strategy": "group_by_length",
         "logging_steps": max(1, min(5, steps)),
+        # Else the trainer logs the mean of earlier losses in place of one that is no number, and no guard sees it.
+        "logging_nan_inf_filter": False,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
         "report_to": ["tensorboard"],

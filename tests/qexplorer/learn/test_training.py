@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qexplorer.errors import BadInputError, ConfigError, ModelError
+from qexplorer.errors import BadInputError, ConfigError, ModelError, TrainingError
 from qexplorer.learn.dpo import train_dpo
 from qexplorer.learn.sft import train_sft
 from qexplorer.learn.store import write_table
@@ -177,6 +177,13 @@ def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: P
     train_sft(sft_data, tmp_path / "whole", settings(model), quiet)
     weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_a_loss_that_is_no_number_stops_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """And there is no adapter then."""
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        train_sft(sft_data, tmp_path / "out", settings(model, learning_rate=1e30), quiet)
+    assert not (tmp_path / "out" / "training.json").exists()
 
 
 def test_other_inputs_do_not_go_on_with_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
