@@ -30,6 +30,7 @@ PIECE = 1_000
 REPLIES_AT_ONCE = 32
 JUDGED_AT_ONCE = 256
 DEADLINE_S = 3600.0
+VERDICT = "verdict"
 Progress = Callable[[int], None]
 Tell = Callable[[str, int, int], None]
 
@@ -221,7 +222,8 @@ def judge(store: Store, index: str, judges: Judges) -> None:
     """Keep of each listing found how likely it is wanted, and who says so.
 
     A reviewer's verdict (by review key) decides where there is one, else a known flag, else the language model where
-    there is one, else calibrated triage: an unlabelled listing is not taken for harmless.
+    there is one, else calibrated triage: an unlabelled listing is not taken for harmless. A verdict that the store has
+    stays until there is another.
     """
     flags = [row for row in store.read(FlagRow) if row.index == index]
     flagged, policies = {row.listing_id for row in flags}, {row.policy for row in flags}
@@ -233,7 +235,10 @@ def judge(store: Store, index: str, judges: Judges) -> None:
         keys = (review_key(index, row.listing_id, row.version, policy) for policy in policies)
         reviewed = [judges.verdicts[key] for key in keys if key in judges.verdicts]
         if reviewed:
-            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=float(any(reviewed)), judge="verdict"))
+            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=float(any(reviewed)), judge=VERDICT))
+        elif (held := known.get(row.listing_id)) is not None and held.judge == VERDICT:
+            # Rounds of alignment are given none, and do not take back what a reviewer has said.
+            continue
         elif row.listing_id in flagged:
             rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=1.0, judge="flag"))
         else:

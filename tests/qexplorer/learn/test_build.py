@@ -125,6 +125,18 @@ async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, 
     assert judged["u1"] == (0.0, "verdict")
 
 
+async def test_a_verdict_stays(store: Store, searcher: MemorySearcher) -> None:
+    """Of a listing that nobody has flagged, and of a flag; a later one takes its place."""
+    await filled(store, searcher)
+    keys = [review_key(INDEX, name, "1", "drugs") for name in ("u1", "s1")]
+    build.judge(store, INDEX, build.Judges(triage=JUDGES.triage, verdicts=dict.fromkeys(keys, False)))
+    build.judge(store, INDEX, JUDGES)
+    judged = {row.listing_id: (row.wanted, row.judge) for row in store.read(JudgedRow)}
+    assert judged["u1"] == judged["s1"] == (0.0, "verdict")
+    build.judge(store, INDEX, build.Judges(triage=JUDGES.triage, verdicts=dict.fromkeys(keys, True)))
+    assert {row.wanted for row in store.read(JudgedRow)[-2:]} == {1.0}
+
+
 async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searcher: MemorySearcher) -> None:
     """`zaza` finds the flags and their siblings; `lean` finds chairs as well."""
     await filled(store, searcher)
