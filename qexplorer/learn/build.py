@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qexplorer.discoveries import review_key
-from qexplorer.errors import BadInputError, ReplyError
+from qexplorer.errors import BadInputError, ReplyError, SearchUnavailableError
 from qexplorer.guard import refusal
 from qexplorer.learn.llm_judge import LLM, LlmJudge
 from qexplorer.learn.reward import HITS
@@ -182,14 +182,18 @@ def propose_queries(store: Store, index: str, most: int) -> list[str]:
 
 
 async def run_queries(store: Store, searcher: Searcher, index: str, queries: Sequence[str], on_rows: Progress) -> None:
-    """Run the queries that the store does not have; raises BadInputError when the index refuses them all."""
+    """Run the queries that the store does not have.
+
+    Raises BadInputError when the index refuses them all, SearchUnavailableError when it answers none: none is kept.
+    """
     known = {row.key for row in store.read(SearchRow)}
     listings = {row.listing_id for row in store.read(ListingRow) if row.index == index}
     todo = [query for query in queries if search_key(index, query) not in known]
     on_rows(len(queries) - len(todo))
     searches: list[SearchRow] = []
     found: list[ListingRow] = []
-    refused = 0
+    refused: list[SearchRow] = []
+    unavailable = 0
     for start in range(0, len(todo), CHUNK):
         chunk = todo[start : start + CHUNK]
         requests = [
@@ -197,11 +201,12 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
         ]
         for query, result in zip(chunk, await searcher.search(requests), strict=True):
             if result.problem is SearchProblem.UNAVAILABLE:
+                unavailable += 1
                 continue
-            refused += result.problem is SearchProblem.REFUSED
             ids = tuple(hit.listing_id for hit in result.hits)
             key = search_key(index, query)
-            searches.append(SearchRow(key=key, index=index, query=query, total=result.total, ids=ids))
+            row = SearchRow(key=key, index=index, query=query, total=result.total, ids=ids)
+            (refused if result.problem is SearchProblem.REFUSED else searches).append(row)
             new = {hit.listing_id: hit for hit in result.hits if hit.listing_id not in listings}
             found += [
                 ListingRow(index=index, listing_id=name, version=hit.version, normalised=normalise(hit.text))
@@ -214,8 +219,12 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
             store.add(searches)
             searches, found = [], []
         on_rows(len(chunk))
-    if todo and refused == len(todo):
+    if todo and len(refused) == len(todo):
         raise BadInputError(f"the index {index} refuses every search", remedy="Look at: qexplorer index check")
+    if todo and unavailable == len(todo):
+        raise SearchUnavailableError(f"the index {index} answers no search", remedy="Try again later")
+    # Last, for the fault may be the index's: what it refuses once mended is then run again.
+    store.add(refused)
 
 
 def judge(store: Store, index: str, judges: Judges) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qexplorer.discoveries import review_key
-from qexplorer.errors import BadInputError
+from qexplorer.errors import BadInputError, SearchUnavailableError
 from qexplorer.learn import build
 from qexplorer.learn.derive import kept_back, kept_back_share, open_found, preference_pairs, write_sets
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store, read_table
@@ -76,9 +76,27 @@ async def test_a_search_without_an_answer_is_run_again(store: Store, searcher: M
 
 
 async def test_an_index_that_refuses_everything_is_an_error(store: Store, searcher: MemorySearcher) -> None:
-    """Better than a store of empty searches."""
+    """Better than a store of empty searches; once it is mended, they are run again."""
     searcher.script = [SearchProblem.REFUSED] * 2
     with pytest.raises(BadInputError, match="refuses every search"):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert all(row.ids for row in store.read(SearchRow))
+
+
+async def test_one_refused_search_is_not_run_again(store: Store, searcher: MemorySearcher) -> None:
+    """It is the fault of its words, and finds nothing."""
+    searcher.script = [SearchProblem.REFUSED]
+    for _ in range(2):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert len(searcher.history) == 2
+    assert {row.query: bool(row.ids) for row in store.read(SearchRow)} == {"zaza": False, "lean": True}
+
+
+async def test_an_index_that_answers_nothing_is_an_error(store: Store, searcher: MemorySearcher) -> None:
+    """As one that is up and overloaded: sets without any search would teach nothing."""
+    searcher.script = [SearchProblem.UNAVAILABLE] * 2
+    with pytest.raises(SearchUnavailableError, match="answers no search"):
         await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
 
 
