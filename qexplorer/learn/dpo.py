@@ -97,4 +97,8 @@ def _trainer() -> Any:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # The library takes the reference, which has a folder there, for all that a checkpoint holds.
+            (model or self.model).load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
     return TokenDPOTrainer

@@ -179,6 +179,23 @@ def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: P
     assert weights[0] == weights[1]
 
 
+def test_a_preference_run_that_was_cut_off_keeps_what_it_has_learnt(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """It goes on from the weights of its checkpoint, with the SFT adapter as its reference as before."""
+
+    def kill(done: int, _total: int, _loss: float) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    data = write_table(tmp_path / "pairs.parquet", flags(chosen=["zaza; lean"], rejected=["lean; zaza", "lean"]))
+    how = settings(model, rank=0, learning_rate=0.001, epochs=2.5)
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(data, adapter, tmp_path / "cut", how, kill)
+    for name in ("cut", "whole"):
+        train_dpo(data, adapter, tmp_path / name, how, quiet)
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
+
+
 def test_a_loss_that_is_no_number_stops_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
     """And there is no adapter then."""
     with pytest.raises(TrainingError, match="the loss is nan"):
