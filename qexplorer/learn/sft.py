@@ -19,6 +19,7 @@ from qexplorer.learn.training import (
     prompt_ids,
     record_of,
     said_ids,
+    same_order,
 )
 from qexplorer.llm.prompt import load_template
 
@@ -92,13 +93,17 @@ def run(trainer: Any, *, resume: bool, shares: bool) -> None:
 
 
 def watcher(on_step: OnStep) -> Any:
-    """Return the callback that tells of progress and applies the guards to what is logged."""
+    """Return the callback that tells of progress, keeps the order of rows and applies the guards to what is logged."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):  # type: ignore[misc]  # the library is not followed by the type checker
         def __init__(self) -> None:
             self.error: TrainingError | None = None
             self.loss = float("nan")
+
+        def on_epoch_begin(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+            # The order of an epoch is drawn at its beginning; a run that goes on within one draws it once more.
+            same_order(Path(args.output_dir) / f"epoch-{int(state.epoch or 0)}.random")
 
         def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
             self.loss = logs.get("loss", self.loss)

@@ -157,6 +157,16 @@ def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
     return any((out / CHECKPOINTS).glob("checkpoint-*"))
 
 
+def same_order(path: Path) -> None:
+    """Take up the state of torch's random numbers in a file; keep it there where there is none yet."""
+    import torch
+
+    if path.exists():
+        torch.set_rng_state(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8))
+    elif launched()[0] == 0:
+        write_whole(path, torch.get_rng_state().numpy().tobytes())
+
+
 def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
     """Put the adapter, its curves and its record in place, the record last, and drop the checkpoints."""
     with first_then_others():
