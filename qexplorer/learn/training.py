@@ -154,7 +154,20 @@ def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
             f"{out} holds the beginning of a run with other inputs", remedy="Name another folder, or remove it"
         )
     write_whole(mark, json.dumps(identity).encode())
-    return any((out / CHECKPOINTS).glob("checkpoint-*"))
+    checkpoints = list((out / CHECKPOINTS).glob("checkpoint-*"))
+    whole = [path for path in checkpoints if _is_whole(path)]
+    for path in set(checkpoints) - set(whole):
+        shutil.rmtree(path)
+    return bool(whole)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, which is the state of the trainer."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def same_order(path: Path) -> None:

@@ -160,7 +160,7 @@ def test_dpo_prefers_the_chosen(model: Path, adapter: Path, tmp_path: Path) -> N
 
 
 def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: Path) -> None:
-    """From its last checkpoint, also within an epoch, and it ends with the very adapter of a run in one go."""
+    """From its last whole checkpoint, also within an epoch, and it ends with the very adapter of a run in one go."""
 
     class Killed(Exception):  # noqa: N818 - no error of ours
         pass
@@ -170,13 +170,17 @@ def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: P
             raise Killed
 
     steps: list[int] = []
-    with pytest.raises(Killed):
-        train_sft(sft_data, tmp_path / "cut", settings(model), kill)
-    train_sft(sft_data, tmp_path / "cut", settings(model), lambda done, _total, _loss: steps.append(done))
-    assert steps == list(range(11, 17))
+    for name in ("cut", "torn"):
+        with pytest.raises(Killed):
+            train_sft(sft_data, tmp_path / name, settings(model), kill)
+    # The state is the last file of a checkpoint; where it is not whole the one before, at the end of an epoch, counts.
+    (tmp_path / "torn" / "checkpoints" / "checkpoint-10" / "trainer_state.json").write_text('{"global_st')
+    for name in ("cut", "torn"):
+        train_sft(sft_data, tmp_path / name, settings(model), lambda done, _total, _loss: steps.append(done))
+    assert steps == [*range(11, 17), *range(9, 17)]
     train_sft(sft_data, tmp_path / "whole", settings(model), quiet)
-    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
-    assert weights[0] == weights[1]
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "torn", "whole")]
+    assert weights[0] == weights[1] == weights[2]
 
 
 def test_a_preference_run_that_was_cut_off_keeps_what_it_has_learnt(model: Path, adapter: Path, tmp_path: Path) -> None:
