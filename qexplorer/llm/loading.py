@@ -51,11 +51,11 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
     register_attention()
     with quiet_transformers():
         tokenizer = load_tokenizer(folder)
-        model = _load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+        model = load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
         if adapter:
             model = _merge(model, adapter)
     model = model.to(device).eval()
-    shares = can_share(model)
+    shares = _share_if_possible(model)
     if dtype == "int8":
         model = quantise(model)
     version = EngineVersion(
@@ -135,16 +135,30 @@ def _spare_tokens(tokenizer: Any) -> list[str]:
     return [*unknown, *tokenizer.all_special_tokens]
 
 
-def _load_weights(folder: Path, dtype: Any) -> Any:
+def load_weights(folder: Path, dtype: Any, attention: str | None = None) -> Any:
+    """Load a model with its own attention or another one. Raises ModelError."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=ATTENTION, local_files_only=True
+            folder, dtype=dtype, attn_implementation=attention, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}", remedy="Check its files") from error
+
+
+def _share_if_possible(model: Any) -> bool:
+    """Have replies share a prefix where that changes no answer; else leave the model its own attention."""
+    own = model.config._attn_implementation  # noqa: SLF001 - the library has no other name for it
+    try:
+        model.set_attn_implementation(ATTENTION)
+    except ValueError:
+        return False
+    if can_share(model):
+        return True
+    model.set_attn_implementation(own)
+    return False
 
 
 def _merge(model: Any, adapter: Path) -> Any:

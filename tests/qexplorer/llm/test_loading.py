@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,49 @@ def test_same_pad_and_end_token_are_told_apart(folder: Path, tmp_path: Path) -> 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<|im_end|>"}))
     loaded = load_model(EngineSettings(model=str(copy), dtype="float32"))
     assert loaded.tokenizer.pad_token_id not in {None, loaded.tokenizer.eos_token_id}
+
+
+def _save_other(folder: Path, path: Path, name: str, **settings: Any) -> Path:
+    """Save a model of another architecture with the tokenizer of `folder`."""
+    import torch
+    import transformers
+
+    shutil.copytree(folder, path, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    known = json.loads((folder / "config.json").read_text())
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "bos_token_id", "eos_token_id")
+    config = transformers.AutoConfig.for_model(
+        name, initializer_range=0.5, **{name: known[name] for name in names}, **settings
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        pytest.param(
+            "gpt_oss",
+            {"head_dim": 8, "num_key_value_heads": 2, "num_local_experts": 4, "pad_token_id": 0},
+            id="attention with sinks",
+        ),
+        pytest.param("falcon", {}, id="attention of its own"),
+    ],
+)
+def test_a_model_that_cannot_share_keeps_its_own_attention(
+    folder: Path, tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    """It gives what it gives without us."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = _save_other(folder, tmp_path / "other", name, **settings)
+    loaded = load_model(EngineSettings(model=str(path), dtype="float32"))
+    assert not loaded.shares
+    ids = torch.arange(3, 43)[None]
+    with torch.inference_mode():
+        ours, theirs = loaded.model(ids).logits, AutoModelForCausalLM.from_pretrained(path)(ids).logits
+    assert torch.equal(ours, theirs)
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
