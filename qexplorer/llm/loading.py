@@ -55,6 +55,7 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
         if adapter:
             model = _merge(model, adapter)
     model = model.to(device).eval()
+    _require_numbers(model, folder)
     shares = _share_if_possible(model)
     if dtype == "int8":
         model = quantise(model)
@@ -146,6 +147,18 @@ def load_weights(folder: Path, dtype: Any, attention: str | None = None) -> Any:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}", remedy="Check its files") from error
+
+
+def _require_numbers(model: Any, folder: Path) -> None:
+    """Raise ModelError where some weights are no numbers: such a model answers, with nonsense."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(input_ids=torch.arange(1, 9, device=model.device)[None], use_cache=False).logits
+    if logits.isnan().any():
+        raise ModelError(
+            f"The model in {folder}, or its adapter, has weights that are no numbers", remedy="Get or train it again"
+        )
 
 
 def _share_if_possible(model: Any) -> bool:

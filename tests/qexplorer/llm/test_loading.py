@@ -143,6 +143,19 @@ def test_a_model_that_cannot_share_keeps_its_own_attention(
     assert torch.equal(ours, theirs)
 
 
+def test_weights_that_are_no_numbers_are_named(folder: Path, tmp_path: Path) -> None:
+    """Such a model would answer, with nonsense."""
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    weights["model.layers.0.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"copy, or its adapter, has weights that are no numbers"):
+        load_model(EngineSettings(model=str(copy), dtype="float32"))
+
+
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     """A missing model, adapter or chat template is an error with a remedy."""
     with pytest.raises(ModelError, match=r"no model in .*absent.*packaged"):
