@@ -18,7 +18,7 @@ from typing import Any
 from qexplorer.errors import BadInputError, ConfigError, ModelError
 from qexplorer.learn.store import write_whole
 from qexplorer.llm.ids import frame_ids, listing_ids, reply_ids
-from qexplorer.llm.loading import base_version, has_bfloat16_units, resolve_model
+from qexplorer.llm.loading import base_version, has_bfloat16_units, load_tokenizer, load_weights, resolve_model
 from qexplorer.llm.packaged import quiet_transformers
 from qexplorer.llm.prompt import PromptTemplate, render
 
@@ -66,9 +66,6 @@ def first_then_others() -> Iterator[None]:
 def load_base(model: str) -> tuple[Any, Any]:
     """Return model and tokenizer to train, in float32 and with a pad token that ends nothing."""
     import torch
-    from transformers import AutoModelForCausalLM
-
-    from qexplorer.llm.loading import load_tokenizer
 
     folder = resolve_model(model)
     with quiet_transformers():
@@ -76,9 +73,7 @@ def load_base(model: str) -> tuple[Any, Any]:
         tokenizer.padding_side = "right"
         # For rows this short the fused attention's backward pass costs a fifth of a step on a processor.
         attention = None if torch.cuda.is_available() else "eager"
-        base = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
-        )
+        base = load_weights(folder, torch.float32, attention)
     return base, tokenizer
 
 
