@@ -10,7 +10,8 @@ from typing import Any, Literal
 from qexplorer.errors import ModelError
 from qexplorer.llm.adapters import resolve_adapter, trained_with
 from qexplorer.llm.decode import ATTENTION, can_share, register_attention
-from qexplorer.llm.engine import EngineSettings, EngineVersion
+from qexplorer.llm.engine import EngineSettings, EngineVersion, Prompt
+from qexplorer.llm.ids import frame_ids
 from qexplorer.llm.int8 import quantise
 from qexplorer.llm.packaged import NAME, Progress, packaged_model, quiet_transformers
 
@@ -112,6 +113,7 @@ def _require_base(adapter: Path, model: str, folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer for left padding with a token that ends nothing. Raises ModelError."""
+    from jinja2 import TemplateError
     from transformers import AutoTokenizer
 
     try:
@@ -122,6 +124,14 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
     if tokenizer.chat_template is None:
         raise ModelError(f"The tokenizer in {folder} has no chat template", remedy="Use an instruction-tuned model")
+    try:
+        frame_ids(tokenizer, Prompt(instruction="i", listing="<l>\nl\n</l>", max_listing_tokens=1))
+    except TemplateError as error:
+        # Such as that of Gemma 2, which refuses an instruction of its own.
+        raise ModelError(
+            f"The chat template in {folder} cannot be used: {error}",
+            remedy="Use a model whose template takes a system message, or write one",
+        ) from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id in {None, tokenizer.eos_token_id}:
         spare = next((token for token in _spare_tokens(tokenizer) if token != tokenizer.eos_token), None)

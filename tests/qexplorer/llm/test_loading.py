@@ -157,7 +157,7 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, tmp_path: Path) -> 
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
-    """A missing model, adapter or chat template is an error with a remedy."""
+    """A missing model, adapter or chat template is an error with a remedy, and so is a template of no use."""
     with pytest.raises(ModelError, match=r"no model in .*absent.*packaged"):
         resolve_model(str(tmp_path / "absent"))
     with pytest.raises(ModelError, match=r"no adapter in .*nowhere"):
@@ -166,6 +166,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copy)
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
+        load_model(EngineSettings(model=str(copy)))
+    (copy / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
+    with pytest.raises(ModelError, match=r"template in .*copy cannot be used: System role not supported"):
         load_model(EngineSettings(model=str(copy)))
     shutil.copy(folder / "chat_template.jinja", copy)
     (copy / "model.safetensors").write_bytes(b"nonsense")
