@@ -8,7 +8,6 @@ from typing import Any
 from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn.forward import can_share_prompts, share_prompts
 from qexplorer.learn.guards import check_log
-from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
     TrainingSettings,
     arguments,
@@ -18,6 +17,7 @@ from qexplorer.learn.training import (
     load_base,
     prompt_ids,
     record_of,
+    rows_of,
     said_ids,
     same_order,
 )
@@ -42,7 +42,7 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     template = load_template(settings.prompt)
     base, tokenizer = load_base(settings.model)
     replies: dict[tuple[int, ...], list[list[int]]] = {}
-    for row in read_table(data):
+    for row in rows_of(data, "reply"):
         replies.setdefault(tuple(prompt_ids(tokenizer, template, row)), []).append(said_ids(tokenizer, row["reply"]))
     count = sum(map(len, replies.values()))
     if count < FEWEST_ROWS:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, ConfigError, ModelError
-from qexplorer.learn.store import write_whole
+from qexplorer.learn.store import read_table, write_whole
 from qexplorer.llm.ids import frame_ids, listing_ids, reply_ids
 from qexplorer.llm.loading import base_version, has_bfloat16_units, load_tokenizer, load_weights, resolve_model
 from qexplorer.llm.packaged import quiet_transformers
@@ -89,6 +89,17 @@ def prompt_ids(tokenizer: Any, template: PromptTemplate, row: Mapping[str, Any])
     )
     before, after = frame_ids(tokenizer, prompt)
     return [*before, *listing_ids(tokenizer, prompt), *after]
+
+
+def rows_of(data: Path, *said: str) -> list[dict[str, Any]]:
+    """Return the rows of a data set with the columns of a prompt and those of what is `said`; BadInputError without."""
+    rows = list(read_table(data))
+    wanted = {"title", "description", "kind", "locale", *said}
+    if missing := sorted(wanted - rows[0].keys() if rows else ()):
+        raise BadInputError(
+            f"{data} has no column {', '.join(missing)}", remedy="Name the sft.parquet or the store of `dataset build`"
+        )
+    return rows
 
 
 def said_ids(tokenizer: Any, reply: str) -> list[int]:

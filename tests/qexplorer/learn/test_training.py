@@ -233,12 +233,17 @@ def test_the_last_step_is_told_with_a_loss(model: Path, sft_data: Path, tmp_path
 
 
 def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path: Path) -> None:
-    """No rows, no file, no adapter, or a model that is not whole."""
+    """No rows, no file, rows of the other stage, no adapter, or a model that is not whole."""
     torn = save_tiny_model(tmp_path / "torn")
     (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:9999])
     rows = write_table(tmp_path / "rows.parquet", flags(reply=["zaza"]))
     with pytest.raises(ModelError, match="torn cannot be loaded"):
         train_sft(rows, tmp_path / "e", settings(torn), quiet)
+    with pytest.raises(BadInputError, match="has no column chosen, rejected"):
+        train_dpo(rows, adapter, tmp_path / "f", settings(model), quiet)
+    pairs = write_table(tmp_path / "pairs.parquet", flags(chosen=["zaza"], rejected=["lean"]))
+    with pytest.raises(BadInputError, match="has no column reply"):
+        train_sft(pairs, tmp_path / "g", settings(model), quiet)
     empty = write_table(tmp_path / "empty.parquet", [])
     with pytest.raises(BadInputError, match="has 0 rows"):
         train_sft(empty, tmp_path / "a", settings(model), quiet)
