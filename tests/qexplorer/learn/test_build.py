@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qexplorer.discoveries import review_key
-from qexplorer.errors import BadInputError, SearchUnavailableError
+from qexplorer.errors import BadInputError, ConfigError, SearchUnavailableError
 from qexplorer.learn import build
 from qexplorer.learn.derive import kept_back, kept_back_share, open_found, preference_pairs, write_sets
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store, read_table
@@ -183,6 +183,25 @@ async def test_spans_of_known_flags_are_run_and_taught(store: Store, searcher: M
     taught = {query for row in rows for query in row["reply"].split("; ")}
     assert "carts" in taught
     assert "vapes" not in taught
+
+
+async def test_a_listing_that_is_forgotten_is_not_learnt_from(store: Store, searcher: MemorySearcher) -> None:
+    """Its rows leave the sets that were made, which hold its text; where that is cut off, a second one ends it."""
+    await filled(store, searcher)
+    write_sets(store, inputs={}, seed=1, share=0.0)
+    paths = [store.folder / name for name in ("sft.parquet", "pairs.parquet")]
+    whole = [list(read_table(path)) for path in paths]
+    learnt = paths[0].read_bytes()
+    paths[0].write_bytes(b"nothing that can be read")
+    with pytest.raises(ConfigError):
+        store.forget({"s0"})
+    paths[0].write_bytes(learnt)
+    store.forget({"s0"})
+    assert [list(read_table(path)) for path in paths] == [
+        [row for row in rows if row["flag_id"] != "flag-s0"] for rows in whole
+    ]
+    assert "flag-s0" not in {row.flag_id for row in store.read(FlagRow)}
+    assert "flag-s0" not in {row.flag_id for row in store.read(ReplyRow)}
 
 
 async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:
