@@ -100,7 +100,8 @@ class Store:
                         remedy="Build a new store in another folder",
                     )
                 return
-            if folder.exists() and any(folder.iterdir()):
+            # A first build that was killed may have left its mark unfinished.
+            if folder.exists() and {path.name for path in folder.iterdir()} - {"store.json.part"}:
                 raise ConfigError(f"{folder} holds other files", remedy="Name a new folder, or that of a store")
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(mark, json.dumps({"format": FORMAT}).encode())
