@@ -1,8 +1,8 @@
 """What a query would find, before a search is spent on it: its matches among known flags and among random listings.
 
 Flags of the past are what the flags of tomorrow look like. Of each only the hashes of its words are kept, and in clear
-the short spans that two campaigns, and two sellers where they are named, have; numbers that could be contacts are left
-out. It tells nobody's text.
+the short spans that two campaigns, and two sellers where they are named, have; contacts and numbers that could be some
+are left out. It tells nobody's text.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from qexplorer.grams import grams
+from qexplorer.grams import PLACEHOLDER, grams
 from qexplorer.near_duplicates import terms
 from qexplorer.words import is_han
 
@@ -172,15 +172,18 @@ def tensors_of(
     *,
     policies: Sequence[str] = (),
     posters: Sequence[int] = (),
+    shown: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what an artefact keeps of normalised flags, and of a sample of `total` others.
 
     Each flag has a campaign, and may have a policy and who posted it: a span is shared if two of these have it. They
     are the campaigns where it is not known, but the same people post more than one, in words that nobody else has.
+    Spans are those of `shown`, the flags without their contacts, where it is given.
     """
     import numpy as np
 
     kept = _spread(campaigns)
+    shown = [(shown or flags)[place] for place in kept]
     posters = [(posters or campaigns)[place] for place in kept]
     flags, campaigns = [flags[place] for place in kept], [campaigns[place] for place in kept]
     tensors: dict[str, Any] = {"flag_campaigns": np.array(campaigns, dtype=np.int32)}
@@ -190,7 +193,7 @@ def tensors_of(
         rows = [sorted({_hash(term) for term in terms(text)}) for text in texts]
         tensors[f"{name}_terms"] = np.array([value for row in rows for value in row], dtype=np.uint32)
         tensors[f"{name}_starts"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    spans, of_flag = _shared_spans(flags, posters)
+    spans, of_flag = _shared_spans(shown, posters)
     tensors["spans"] = np.frombuffer("\n".join(spans).encode(), dtype=np.uint8)
     tensors["flag_spans"] = np.array([span for row in of_flag for span in row], dtype=np.int32)
     tensors["flag_span_starts"] = np.cumsum([0, *map(len, of_flag)], dtype=np.int64)
@@ -247,7 +250,7 @@ def greedily(foreseen: Sequence[Foreseen]) -> list[int]:
 def _shared_spans(flags: Sequence[str], posters: Sequence[int]) -> tuple[list[str], list[list[int]]]:
     """Return the spans whose words flags of at least two posters have, and which of them each flag has."""
     postings: dict[str, set[int]] = {}
-    words = [terms(text) for text in flags]
+    words = [terms(PLACEHOLDER.sub(" ", text)) for text in flags]
     for place, own in enumerate(words):
         for term in own:
             postings.setdefault(term, set()).add(place)

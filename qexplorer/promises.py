@@ -22,6 +22,7 @@ def text_worth(
     *,
     policies: Sequence[str],
     posters: Sequence[int],
+    shown: Sequence[str] = (),
     seed: int = 0,
 ) -> float:
     """Return how many times better the promise of a whole text is kept than that of a query.
@@ -48,6 +49,7 @@ def text_worth(
                     total,
                     policies=[policies[place] for place in half],
                     posters=[posters[place] for place in half],
+                    shown=[(shown or flags)[place] for place in half],
                 )
             )
             for half in halves

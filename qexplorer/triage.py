@@ -20,6 +20,7 @@ from qexplorer.foresight import Foreseen, Foresight, tensors_of
 from qexplorer.near_duplicates import NEAR, Group, fingerprint, joined, terms
 from qexplorer.normalise import normalise
 from qexplorer.promises import text_worth
+from qexplorer.redact import redact
 from schemas import Listing
 
 FEATURES = 2**17
@@ -126,16 +127,22 @@ class LinearTriage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFlag:
-    """A flagged listing to learn from: its normalised text, its policy and its seller, each "" where not known."""
+    """A flagged listing to learn from: its normalised text, its policy and its seller, each "" where not known.
+
+    `shown` is the normalised text without contacts, of which spans may be shown; the whole text where it is "".
+    """
 
     text: str
     policy: str = ""
     seller: str = ""
+    shown: str = ""
 
     @classmethod
     def of(cls, listing: Listing, policy: str) -> "KnownFlag":
         """Return what is learnt from of a listing that was flagged under a policy."""
-        return cls(text=normalise(listing.text), policy=policy, seller=listing.seller)
+        plain = redact(listing.text)
+        shown = normalise(plain) if plain != listing.text else ""
+        return cls(text=normalise(listing.text), policy=policy, seller=listing.seller, shown=shown)
 
 
 def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Path, *, seed: int = 0) -> TriageReport:
@@ -172,8 +179,11 @@ def train_triage(flags: Sequence[KnownFlag], unlabelled: Sequence[str], path: Pa
     campaigns = clusters[: len(flags)]
     sample = [others[place] for place in order]
     policies, posters = [flag.policy for flag in flags], _posters(flags, campaigns)
-    foresight = tensors_of(texts, campaigns, sample, len(others), policies=policies, posters=posters)
-    worth = text_worth(texts, campaigns, sample, len(others), policies=policies, posters=posters, seed=seed)
+    shown = [flag.shown or flag.text for flag in flags]
+    foresight = tensors_of(texts, campaigns, sample, len(others), policies=policies, posters=posters, shown=shown)
+    worth = text_worth(
+        texts, campaigns, sample, len(others), policies=policies, posters=posters, shown=shown, seed=seed
+    )
     foresight["text_worth"] = np.array([worth], dtype=np.float64)
     _write(path, features[-1].idf_, _classifier(seed).fit(matrix, labels), slope, offset, foresight)
     return _report(len(flags), len(unlabelled), int((labels == 0).sum()), decisions, labels)

@@ -23,7 +23,7 @@ Model = Annotated[str, typer.Option(help="A path, a hub id, or `packaged`.")]
 PromptName = Annotated[str, typer.Option(help="Prompt template that the adapter is trained with.")]
 Seed = Annotated[int, typer.Option(help="Seed of the run.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Prompts a step, each with all its replies; in DPO pairs.")]
-Epochs = Annotated[float, typer.Option(help="Passes over the data.")]
+Epochs = Annotated[float, typer.Option(min=0.01, help="Passes over the data.")]
 
 
 @app.command()

@@ -158,10 +158,7 @@ def make_case(corpus: Corpus, settings: CaseSettings, folder: Path) -> Case:
     # Whatever their label: to draw harmless ones alone would tell the triage which listings of the index these are.
     drawn = random.Random(settings.seed).sample(listings, min(MOST_UNLABELLED, len(listings)))
     sample = tuple(normalise(listing.text) for listing in drawn)
-    history = [
-        KnownFlag(text=item.normalised, policy=flag.policy, seller=item.listing.seller)
-        for item, flag in zip(known, flags, strict=True)
-    ]
+    history = [KnownFlag.of(item.listing, flag.policy) for item, flag in zip(known, flags, strict=True)]
     triage = _triage(corpus.name, history, sample, folder, settings.seed) if settings.triage else None
     judged = corpus.of(settings.part)
     documents = Documents(listings, judged, triage)
@@ -260,7 +257,7 @@ def _in_turn(items: Sequence[Item]) -> tuple[Judged, ...]:
 
 def _triage(name: str, flags: Sequence[KnownFlag], sample: Sequence[str], folder: Path, seed: int) -> Triage | None:
     """Train on the known flags against the sample; the same inputs and seed are trained on once."""
-    fields = [field for flag in flags for field in (flag.text, flag.policy, flag.seller)]
+    fields = [field for flag in flags for field in (flag.text, flag.policy, flag.seller, flag.shown)]
     digest = hashlib.sha256("\0".join([FORMAT, *fields, "", *sample]).encode()).hexdigest()[:16]
     path = folder / f"triage-{name}-{digest}-{seed}.safetensors"
     if not path.exists():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qexplorer.discoveries import review_key
-from qexplorer.errors import BadInputError, ReplyError
+from qexplorer.errors import BadInputError, ReplyError, SearchUnavailableError
 from qexplorer.guard import refusal
 from qexplorer.learn.llm_judge import LLM, LlmJudge
 from qexplorer.learn.reward import HITS
@@ -29,6 +29,7 @@ CHUNK = 100
 PIECE = 1_000
 REPLIES_AT_ONCE = 32
 JUDGED_AT_ONCE = 256
+VERDICT = "verdict"
 Progress = Callable[[int], None]
 Tell = Callable[[str, int, int], None]
 
@@ -180,14 +181,18 @@ def propose_queries(store: Store, index: str, most: int) -> list[str]:
 
 
 async def run_queries(store: Store, searcher: Searcher, index: str, queries: Sequence[str], on_rows: Progress) -> None:
-    """Run the queries that the store does not have; raises BadInputError when the index refuses them all."""
+    """Run the queries that the store does not have.
+
+    Raises BadInputError when the index refuses them all, SearchUnavailableError when it answers none: none is kept.
+    """
     known = {row.key for row in store.read(SearchRow)}
     listings = {row.listing_id for row in store.read(ListingRow) if row.index == index}
     todo = [query for query in queries if search_key(index, query) not in known]
     on_rows(len(queries) - len(todo))
     searches: list[SearchRow] = []
     found: list[ListingRow] = []
-    refused = 0
+    refused: list[SearchRow] = []
+    unavailable = 0
     for start in range(0, len(todo), CHUNK):
         chunk = todo[start : start + CHUNK]
         requests = [
@@ -195,11 +200,12 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
         ]
         for query, result in zip(chunk, await searcher.search(requests), strict=True):
             if result.problem is SearchProblem.UNAVAILABLE:
+                unavailable += 1
                 continue
-            refused += result.problem is SearchProblem.REFUSED
             ids = tuple(hit.listing_id for hit in result.hits)
             key = search_key(index, query)
-            searches.append(SearchRow(key=key, index=index, query=query, total=result.total, ids=ids))
+            row = SearchRow(key=key, index=index, query=query, total=result.total, ids=ids)
+            (refused if result.problem is SearchProblem.REFUSED else searches).append(row)
             new = {hit.listing_id: hit for hit in result.hits if hit.listing_id not in listings}
             found += [
                 ListingRow(index=index, listing_id=name, version=hit.version, normalised=normalise(hit.text))
@@ -212,15 +218,20 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
             store.add(searches)
             searches, found = [], []
         on_rows(len(chunk))
-    if todo and refused == len(todo):
+    if todo and len(refused) == len(todo):
         raise BadInputError(f"the index {index} refuses every search", remedy="Look at: qexplorer index check")
+    if todo and unavailable == len(todo):
+        raise SearchUnavailableError(f"the index {index} answers no search", remedy="Try again later")
+    # Last, for the fault may be the index's: what it refuses once mended is then run again.
+    store.add(refused)
 
 
 def judge(store: Store, index: str, judges: Judges) -> None:
     """Keep of each listing found how likely it is wanted, and who says so.
 
     A reviewer's verdict (by review key) decides where there is one, else a known flag, else the language model where
-    there is one, else calibrated triage: an unlabelled listing is not taken for harmless.
+    there is one, else calibrated triage: an unlabelled listing is not taken for harmless. A verdict that the store has
+    stays until there is another.
     """
     flags = [row for row in store.read(FlagRow) if row.index == index]
     flagged, policies = {row.listing_id for row in flags}, {row.policy for row in flags}
@@ -232,7 +243,10 @@ def judge(store: Store, index: str, judges: Judges) -> None:
         keys = (review_key(index, row.listing_id, row.version, policy) for policy in policies)
         reviewed = [judges.verdicts[key] for key in keys if key in judges.verdicts]
         if reviewed:
-            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=float(any(reviewed)), judge="verdict"))
+            rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=float(any(reviewed)), judge=VERDICT))
+        elif (held := known.get(row.listing_id)) is not None and held.judge == VERDICT:
+            # Rounds of alignment are given none, and do not take back what a reviewer has said.
+            continue
         elif row.listing_id in flagged:
             rows.append(JudgedRow(index=index, listing_id=row.listing_id, wanted=1.0, judge="flag"))
         else:

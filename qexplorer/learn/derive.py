@@ -126,12 +126,17 @@ def sft_targets(found: Found, *, seed: int, alone: bool) -> list[Target]:
     chance = random.Random(seed)
     runs = {flag.flag_id: windows(f"{flag.title}\n{flag.description}") for flag in found.flags}
     kinds: dict[tuple[str, str], list[str]] = {}
+    places: dict[str, int] = {}
     for flag in found.flags:
-        kinds.setdefault((flag.kind, flag.locale), []).append(flag.flag_id)
+        same = kinds.setdefault((flag.kind, flag.locale), [])
+        places[flag.flag_id] = len(same)
+        same.append(flag.flag_id)
     seeds: list[SeedCandidates] = []
     for flag in found.flags:
-        same = [name for name in kinds[flag.kind, flag.locale] if name != flag.flag_id]
-        others = chance.sample(same, min(OTHERS, len(same)))
+        same, own = kinds[flag.kind, flag.locale], places[flag.flag_id]
+        # By places among the others: a list of them for each flag would take a square of time.
+        drawn = chance.sample(range(len(same) - 1), min(OTHERS, len(same) - 1))
+        others = [same[place + (place >= own)] for place in drawn]
         spans = itertools.chain(runs[flag.flag_id], flag.known, *(runs[name] for name in others))
         asked = (found.asked.get(search_key(found.index, span)) for span in spans)
         candidates = {each.query: each for each in asked if each is not None and not each.refused and _telling(each)}

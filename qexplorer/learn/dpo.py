@@ -7,7 +7,6 @@ from qexplorer.errors import BadInputError, ModelError
 from qexplorer.learn.forward import can_share_prompts
 from qexplorer.learn.guards import BETA
 from qexplorer.learn.sft import FEWEST_ROWS, OnStep, run, watcher
-from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
     TrainingSettings,
     arguments,
@@ -17,6 +16,7 @@ from qexplorer.learn.training import (
     load_base,
     prompt_ids,
     record_of,
+    rows_of,
     said_ids,
 )
 from qexplorer.llm.loading import fingerprint, resolve_model
@@ -49,7 +49,7 @@ def train_dpo(
             "chosen_ids": said_ids(tokenizer, row["chosen"]),
             "rejected_ids": said_ids(tokenizer, row["rejected"]),
         }
-        for row in read_table(data)
+        for row in rows_of(data, "chosen", "rejected")
         if not asker or row["asker"] == asker
     ]
     if len(rows) < FEWEST_ROWS:
@@ -96,5 +96,9 @@ def _trainer() -> Any:
 
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            # The library takes the reference, which has a folder there, for all that a checkpoint holds.
+            (model or self.model).load_adapter(resume_from_checkpoint, "default", is_trainable=True)
 
     return TokenDPOTrainer

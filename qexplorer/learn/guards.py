@@ -41,7 +41,8 @@ def check_log(entry: Mapping[str, Any], done: float) -> None:
     Raises TrainingError for a loss that is no number, chosen replies that have become much less likely, and preferences
     that are learnt suspiciously fast.
     """
-    loss = entry.get("loss")
+    # The last line, behind all steps, has their mean alone.
+    loss = entry.get("loss", entry.get("train_loss"))
     if loss is not None and not math.isfinite(loss):
         raise TrainingError(f"the loss is {loss}", remedy="Lower the learning rate, and look at the data card")
     now = entry.get("logps/chosen", 0.0)

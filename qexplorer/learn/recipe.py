@@ -88,7 +88,7 @@ async def fill_from(
         report = train_triage(
             # Without sellers, as the packaged adapter's data was made: with them the prompts show other spans, and an
             # adapter that was trained so was no better.
-            [KnownFlag(text=normalise(flag.listing.text), policy=flag.policy) for flag in flags],
+            [replace(KnownFlag.of(flag.listing, flag.policy), seller="") for flag in flags],
             others[:MOST_UNLABELLED],
             path,
             seed=seed,

@@ -8,7 +8,6 @@ from typing import Any
 from qexplorer.errors import BadInputError, TrainingError
 from qexplorer.learn.forward import can_share_prompts, share_prompts
 from qexplorer.learn.guards import check_log
-from qexplorer.learn.store import read_table
 from qexplorer.learn.training import (
     TrainingSettings,
     arguments,
@@ -18,7 +17,9 @@ from qexplorer.learn.training import (
     load_base,
     prompt_ids,
     record_of,
+    rows_of,
     said_ids,
+    same_order,
 )
 from qexplorer.llm.prompt import load_template
 
@@ -41,7 +42,7 @@ def train_sft(data: Path, out: Path, settings: TrainingSettings, on_step: OnStep
     template = load_template(settings.prompt)
     base, tokenizer = load_base(settings.model)
     replies: dict[tuple[int, ...], list[list[int]]] = {}
-    for row in read_table(data):
+    for row in rows_of(data, "reply"):
         replies.setdefault(tuple(prompt_ids(tokenizer, template, row)), []).append(said_ids(tokenizer, row["reply"]))
     count = sum(map(len, replies.values()))
     if count < FEWEST_ROWS:
@@ -92,13 +93,17 @@ def run(trainer: Any, *, resume: bool, shares: bool) -> None:
 
 
 def watcher(on_step: OnStep) -> Any:
-    """Return the callback that tells of progress and applies the guards to what is logged."""
+    """Return the callback that tells of progress, keeps the order of rows and applies the guards to what is logged."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):  # type: ignore[misc]  # the library is not followed by the type checker
         def __init__(self) -> None:
             self.error: TrainingError | None = None
             self.loss = float("nan")
+
+        def on_epoch_begin(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+            # The order of an epoch is drawn at its beginning; a run that goes on within one draws it once more.
+            same_order(Path(args.output_dir) / f"epoch-{int(state.epoch or 0)}.random")
 
         def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
             self.loss = logs.get("loss", self.loss)

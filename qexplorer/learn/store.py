@@ -100,7 +100,8 @@ class Store:
                         remedy="Build a new store in another folder",
                     )
                 return
-            if folder.exists() and any(folder.iterdir()):
+            # A first build that was killed may have left its mark unfinished.
+            if folder.exists() and {path.name for path in folder.iterdir()} - {"store.json.part"}:
                 raise ConfigError(f"{folder} holds other files", remedy="Name a new folder, or that of a store")
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(mark, json.dumps({"format": FORMAT}).encode())
@@ -127,22 +128,28 @@ class Store:
         ]
 
     def forget(self, listing_ids: Collection[str]) -> int:
-        """Remove listings, their flags and what a model wrote for these; return how many rows are gone.
+        """Remove listings, their flags and what a model wrote or is to learn for these; return how many rows are gone.
 
         The searches stay, without the listings that they had found: whose words a query was is not kept.
         """
         gone = {row.flag_id for row in self.read(FlagRow) if row.listing_id in listing_ids}
         removed = 0
-        for path in sorted(self._folder.glob("*/*.parquet")):
+        # The flags last: where it is cut off, they still tell whose the other rows are.
+        for path in sorted(self._folder.glob("**/*.parquet"), key=lambda path: path.parent.name == "flag"):
             rows = list(read_table(path))
             kept = [_without(row, listing_ids) for row in rows if not _is_of(row, listing_ids, gone)]
-            if kept != rows:
-                if kept:
-                    age = path.stat().st_mtime_ns
-                    # A later row takes the place of an earlier one, so the piece keeps its age.
-                    os.utime(write_table(path.parent, kept, named_by_content=True), ns=(age, age))
-                path.unlink()
-                removed += len(rows) - len(kept)
+            if kept == rows:
+                continue
+            removed += len(rows) - len(kept)
+            if path.parent == self._folder:
+                # What is learnt from, which has a name of its own.
+                write_table(path, kept)
+                continue
+            if kept:
+                age = path.stat().st_mtime_ns
+                # A later row takes the place of an earlier one, so the piece keeps its age.
+                os.utime(write_table(path.parent, kept, named_by_content=True), ns=(age, age))
+            path.unlink()
         return removed
 
     def _table(self, kind: type) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from qexplorer.errors import BadInputError, ConfigError, ModelError
-from qexplorer.learn.store import write_whole
+from qexplorer.learn.store import read_table, write_whole
 from qexplorer.llm.ids import frame_ids, listing_ids, reply_ids
-from qexplorer.llm.loading import base_version, has_bfloat16_units, resolve_model
+from qexplorer.llm.loading import base_version, has_bfloat16_units, load_tokenizer, load_weights, resolve_model
 from qexplorer.llm.packaged import quiet_transformers
 from qexplorer.llm.prompt import PromptTemplate, render
 
@@ -66,9 +66,6 @@ def first_then_others() -> Iterator[None]:
 def load_base(model: str) -> tuple[Any, Any]:
     """Return model and tokenizer to train, in float32 and with a pad token that ends nothing."""
     import torch
-    from transformers import AutoModelForCausalLM
-
-    from qexplorer.llm.loading import load_tokenizer
 
     folder = resolve_model(model)
     with quiet_transformers():
@@ -76,9 +73,7 @@ def load_base(model: str) -> tuple[Any, Any]:
         tokenizer.padding_side = "right"
         # For rows this short the fused attention's backward pass costs a fifth of a step on a processor.
         attention = None if torch.cuda.is_available() else "eager"
-        base = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
-        )
+        base = load_weights(folder, torch.float32, attention)
     return base, tokenizer
 
 
@@ -94,6 +89,17 @@ def prompt_ids(tokenizer: Any, template: PromptTemplate, row: Mapping[str, Any])
     )
     before, after = frame_ids(tokenizer, prompt)
     return [*before, *listing_ids(tokenizer, prompt), *after]
+
+
+def rows_of(data: Path, *said: str) -> list[dict[str, Any]]:
+    """Return the rows of a data set with the columns of a prompt and those of what is `said`; BadInputError without."""
+    rows = list(read_table(data))
+    wanted = {"title", "description", "kind", "locale", *said}
+    if missing := sorted(wanted - rows[0].keys() if rows else ()):
+        raise BadInputError(
+            f"{data} has no column {', '.join(missing)}", remedy="Name the sft.parquet or the store of `dataset build`"
+        )
+    return rows
 
 
 def said_ids(tokenizer: Any, reply: str) -> list[int]:
@@ -131,6 +137,8 @@ def arguments(settings: TrainingSettings, out: Path, *, steps: int) -> dict[str,
         "dataloader_pin_memory": gpu,
         "train_sampling_strategy": "group_by_length",
         "logging_steps": max(1, min(5, steps)),
+        # Else the trainer logs the mean of earlier losses in place of one that is no number, and no guard sees it.
+        "logging_nan_inf_filter": False,
         "save_steps": settings.save_steps,
         "save_total_limit": 2,
         "report_to": ["tensorboard"],
@@ -152,7 +160,30 @@ def fresh_or_resumed(out: Path, identity: Mapping[str, Any]) -> bool:
             f"{out} holds the beginning of a run with other inputs", remedy="Name another folder, or remove it"
         )
     write_whole(mark, json.dumps(identity).encode())
-    return any((out / CHECKPOINTS).glob("checkpoint-*"))
+    checkpoints = list((out / CHECKPOINTS).glob("checkpoint-*"))
+    whole = [path for path in checkpoints if _is_whole(path)]
+    for path in set(checkpoints) - set(whole):
+        shutil.rmtree(path)
+    return bool(whole)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, which is the state of the trainer."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def same_order(path: Path) -> None:
+    """Take up the state of torch's random numbers in a file; keep it there where there is none yet."""
+    import torch
+
+    if path.exists():
+        torch.set_rng_state(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8))
+    elif launched()[0] == 0:
+        write_whole(path, torch.get_rng_state().numpy().tobytes())
 
 
 def finish(out: Path, adapter: Any, record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:

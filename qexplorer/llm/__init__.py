@@ -3,6 +3,8 @@
 `open_engine` imports torch or a client only when such an engine is opened.
 """
 
+import os
+
 from qexplorer.llm.engine import (
     Engine,
     EngineSettings,
@@ -17,6 +19,10 @@ from qexplorer.llm.opening import open_engine
 from qexplorer.llm.parse import parse_reply
 from qexplorer.llm.prompt import PromptTemplate, load_template, render
 from qexplorer.llm.scripted import ScriptedEngine
+
+# Read when torch is loaded. Threads that share a matrix product wait for the last one by spinning, for so long that
+# beside another busy process they keep it from its processor, and a batch takes five to thirty times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 __all__ = [
     "Engine",

@@ -243,7 +243,7 @@ def can_share(model: Any) -> bool:
             with torch.inference_mode():
                 cache = RowCache(layers=config.num_hidden_layers, room=len(ids))
                 logits.append(decoder.read([ids[length:]], len(ids) - length, cache)[0])
-    except (TypeError, AttributeError, KeyError, IndexError, RuntimeError):
+    except (TypeError, AttributeError, KeyError, IndexError, RuntimeError, ValueError):
         return False
     plain, shared = logits
     return bool((plain - shared).abs().max() <= 0.05 * plain.abs().max())

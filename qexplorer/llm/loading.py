@@ -10,7 +10,8 @@ from typing import Any, Literal
 from qexplorer.errors import ModelError
 from qexplorer.llm.adapters import resolve_adapter, trained_with
 from qexplorer.llm.decode import ATTENTION, can_share, register_attention
-from qexplorer.llm.engine import EngineSettings, EngineVersion
+from qexplorer.llm.engine import EngineSettings, EngineVersion, Prompt
+from qexplorer.llm.ids import frame_ids
 from qexplorer.llm.int8 import quantise
 from qexplorer.llm.packaged import NAME, Progress, packaged_model, quiet_transformers
 
@@ -51,11 +52,12 @@ def load_model(settings: EngineSettings, *, progress: Progress | None = None) ->
     register_attention()
     with quiet_transformers():
         tokenizer = load_tokenizer(folder)
-        model = _load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+        model = load_weights(folder, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
         if adapter:
             model = _merge(model, adapter)
     model = model.to(device).eval()
-    shares = can_share(model)
+    _require_numbers(model, folder)
+    shares = _share_if_possible(model)
     if dtype == "int8":
         model = quantise(model)
     version = EngineVersion(
@@ -111,6 +113,7 @@ def _require_base(adapter: Path, model: str, folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer for left padding with a token that ends nothing. Raises ModelError."""
+    from jinja2 import TemplateError
     from transformers import AutoTokenizer
 
     try:
@@ -121,6 +124,14 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
     if tokenizer.chat_template is None:
         raise ModelError(f"The tokenizer in {folder} has no chat template", remedy="Use an instruction-tuned model")
+    try:
+        frame_ids(tokenizer, Prompt(instruction="i", listing="<l>\nl\n</l>", max_listing_tokens=1))
+    except TemplateError as error:
+        # Such as that of Gemma 2, which refuses an instruction of its own.
+        raise ModelError(
+            f"The chat template in {folder} cannot be used: {error}",
+            remedy="Use a model whose template takes a system message, or write one",
+        ) from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id in {None, tokenizer.eos_token_id}:
         spare = next((token for token in _spare_tokens(tokenizer) if token != tokenizer.eos_token), None)
@@ -135,16 +146,42 @@ def _spare_tokens(tokenizer: Any) -> list[str]:
     return [*unknown, *tokenizer.all_special_tokens]
 
 
-def _load_weights(folder: Path, dtype: Any) -> Any:
+def load_weights(folder: Path, dtype: Any, attention: str | None = None) -> Any:
+    """Load a model with its own attention or another one. Raises ModelError."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=ATTENTION, local_files_only=True
+            folder, dtype=dtype, attn_implementation=attention, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"The model in {folder} cannot be loaded: {error}", remedy="Check its files") from error
+
+
+def _require_numbers(model: Any, folder: Path) -> None:
+    """Raise ModelError where some weights are no numbers: such a model answers, with nonsense."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(input_ids=torch.arange(1, 9, device=model.device)[None], use_cache=False).logits
+    if logits.isnan().any():
+        raise ModelError(
+            f"The model in {folder}, or its adapter, has weights that are no numbers", remedy="Get or train it again"
+        )
+
+
+def _share_if_possible(model: Any) -> bool:
+    """Have replies share a prefix where that changes no answer; else leave the model its own attention."""
+    own = model.config._attn_implementation  # noqa: SLF001 - the library has no other name for it
+    try:
+        model.set_attn_implementation(ATTENTION)
+    except ValueError:
+        return False
+    if can_share(model):
+        return True
+    model.set_attn_implementation(own)
+    return False
 
 
 def _merge(model: Any, adapter: Path) -> Any:

@@ -109,11 +109,14 @@ class OpenAIEngine:
                 completions = self._ask(prompt, sampling, end, samples=drawn - number, first=number)
                 asked += completions
                 number += sum(len(completion.choices) for completion in completions)
+            return _reply(asked, sampling)
         except APIStatusError as error:
             return Reply(error=f"The server answered {error.status_code}: {error.message[:200]}")
         except _NoChoiceError as error:
             return Reply(error=str(error))
-        return _reply(asked, sampling)
+        # The client checks no form: a part of another one is met where it is read.
+        except (AttributeError, TypeError) as error:
+            return Reply(error=f"The server's answer is of another form: {error}"[:200])
 
     def _ask(self, prompt: Prompt, sampling: Sampling, end: float, *, samples: int, first: int = 0) -> list[Any]:
         """Return the completion of one request as a list of one; `samples` 0 asks for the greedy answer."""

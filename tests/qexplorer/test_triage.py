@@ -119,6 +119,17 @@ def test_a_text_comes_before_queries_whose_words_two_people_share(tmp_path: Path
     assert opened(tmp_path / "t").text_promise("lemon haze tonight") == math.inf
 
 
+def test_contacts_that_two_flags_have_are_never_shown(tmp_path: Path) -> None:
+    """Mail addresses and handles neither, whoever shares them; the words beside them are."""
+    contact = "qrx mail bob.smith@mail.com or tg @snowman_42"
+    texts = [" ".join(f"{word}{n}" for word in ("brand", "jar", "box", "bag", "lot", "tin", "can")) for n in range(24)]
+    flags = [KnownFlag.of(a_listing(text, f"zaza {text} {contact}", seller=""), "") for text in texts]
+    train_triage(flags, [f"garden chair{n} wood{n}" for n in range(60)], tmp_path / "t")
+    spans = opened(tmp_path / "t").siblings("zaza tonight", 20)
+    assert "qrx mail" in spans
+    assert not [span for span in spans if {"bob", "smithamail", "snowman"} & set(span.split())]
+
+
 def test_too_little_is_refused(tmp_path: Path) -> None:
     """With a handful of flags nothing is learned, and the error says how many are needed."""
     with pytest.raises(BadInputError, match="3 flags"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qexplorer.discoveries import review_key
-from qexplorer.errors import BadInputError
+from qexplorer.errors import BadInputError, ConfigError, SearchUnavailableError
 from qexplorer.learn import build
 from qexplorer.learn.derive import kept_back, kept_back_share, open_found, preference_pairs, write_sets
 from qexplorer.learn.store import FlagRow, IndexRow, JudgedRow, ListingRow, ReplyRow, SearchRow, Store, read_table
@@ -76,9 +76,27 @@ async def test_a_search_without_an_answer_is_run_again(store: Store, searcher: M
 
 
 async def test_an_index_that_refuses_everything_is_an_error(store: Store, searcher: MemorySearcher) -> None:
-    """Better than a store of empty searches."""
+    """Better than a store of empty searches; once it is mended, they are run again."""
     searcher.script = [SearchProblem.REFUSED] * 2
     with pytest.raises(BadInputError, match="refuses every search"):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert all(row.ids for row in store.read(SearchRow))
+
+
+async def test_one_refused_search_is_not_run_again(store: Store, searcher: MemorySearcher) -> None:
+    """It is the fault of its words, and finds nothing."""
+    searcher.script = [SearchProblem.REFUSED]
+    for _ in range(2):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert len(searcher.history) == 2
+    assert {row.query: bool(row.ids) for row in store.read(SearchRow)} == {"zaza": False, "lean": True}
+
+
+async def test_an_index_that_answers_nothing_is_an_error(store: Store, searcher: MemorySearcher) -> None:
+    """As one that is up and overloaded: sets without any search would teach nothing."""
+    searcher.script = [SearchProblem.UNAVAILABLE] * 2
+    with pytest.raises(SearchUnavailableError, match="answers no search"):
         await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
 
 
@@ -125,6 +143,18 @@ async def test_verdicts_come_before_flags_and_flags_before_triage(store: Store, 
     assert judged["u1"] == (0.0, "verdict")
 
 
+async def test_a_verdict_stays(store: Store, searcher: MemorySearcher) -> None:
+    """Of a listing that nobody has flagged, and of a flag; a later one takes its place."""
+    await filled(store, searcher)
+    keys = [review_key(INDEX, name, "1", "drugs") for name in ("u1", "s1")]
+    build.judge(store, INDEX, build.Judges(triage=JUDGES.triage, verdicts=dict.fromkeys(keys, False)))
+    build.judge(store, INDEX, JUDGES)
+    judged = {row.listing_id: (row.wanted, row.judge) for row in store.read(JudgedRow)}
+    assert judged["u1"] == judged["s1"] == (0.0, "verdict")
+    build.judge(store, INDEX, build.Judges(triage=JUDGES.triage, verdicts=dict.fromkeys(keys, True)))
+    assert {row.wanted for row in store.read(JudgedRow)[-2:]} == {1.0}
+
+
 async def test_what_finds_siblings_is_taught_and_preferred(store: Store, searcher: MemorySearcher) -> None:
     """`zaza` finds the flags and their siblings; `lean` finds chairs as well."""
     await filled(store, searcher)
@@ -153,6 +183,25 @@ async def test_spans_of_known_flags_are_run_and_taught(store: Store, searcher: M
     taught = {query for row in rows for query in row["reply"].split("; ")}
     assert "carts" in taught
     assert "vapes" not in taught
+
+
+async def test_a_listing_that_is_forgotten_is_not_learnt_from(store: Store, searcher: MemorySearcher) -> None:
+    """Its rows leave the sets that were made, which hold its text; where that is cut off, a second one ends it."""
+    await filled(store, searcher)
+    write_sets(store, inputs={}, seed=1, share=0.0)
+    paths = [store.folder / name for name in ("sft.parquet", "pairs.parquet")]
+    whole = [list(read_table(path)) for path in paths]
+    learnt = paths[0].read_bytes()
+    paths[0].write_bytes(b"nothing that can be read")
+    with pytest.raises(ConfigError):
+        store.forget({"s0"})
+    paths[0].write_bytes(learnt)
+    store.forget({"s0"})
+    assert [list(read_table(path)) for path in paths] == [
+        [row for row in rows if row["flag_id"] != "flag-s0"] for rows in whole
+    ]
+    assert "flag-s0" not in {row.flag_id for row in store.read(FlagRow)}
+    assert "flag-s0" not in {row.flag_id for row in store.read(ReplyRow)}
 
 
 async def test_the_same_store_gives_the_same_sets(store: Store, searcher: MemorySearcher) -> None:

@@ -12,11 +12,12 @@ def test_a_usual_run_goes_on() -> None:
     check_log({"loss": 0.5, "logps/chosen": -22.0, "rewards/chosen": -0.2, "rewards/accuracies": 0.9}, 0.5)
 
 
+@pytest.mark.parametrize("name", ["loss", "train_loss"])
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_it(loss: float) -> None:
-    """Everything behind it would be worthless."""
+def test_a_loss_that_is_no_number_stops_it(name: str, loss: float) -> None:
+    """Everything behind it would be worthless; of the last steps only the mean of all of them tells."""
     with pytest.raises(TrainingError, match="the loss is"):
-        check_log({"loss": loss}, 0.5)
+        check_log({name: loss}, 0.5)
 
 
 def test_chosen_replies_must_not_become_unlikely() -> None:

@@ -18,7 +18,9 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_not_finished_is_no_part_of_it(tmp_path: Path) -> None:
-    """A build that was killed leaves a piece behind, which is ignored."""
+    """A build that was killed leaves a piece behind, which is ignored, also where it is all that there is."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.json.part").write_bytes(b"half")
     store = Store(tmp_path / "s")
     store.add([IndexRow(index="i", size=1)])
     (next((tmp_path / "s" / "index").iterdir()).with_suffix(".parquet.part")).write_bytes(b"half")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qexplorer.errors import BadInputError, ConfigError, ModelError
+from qexplorer.errors import BadInputError, ConfigError, ModelError, TrainingError
 from qexplorer.learn.dpo import train_dpo
 from qexplorer.learn.sft import train_sft
 from qexplorer.learn.store import write_table
@@ -160,23 +160,51 @@ def test_dpo_prefers_the_chosen(model: Path, adapter: Path, tmp_path: Path) -> N
 
 
 def test_a_run_that_was_cut_off_goes_on(model: Path, sft_data: Path, tmp_path: Path) -> None:
-    """From its last checkpoint, and it ends with the very adapter of a run in one go."""
+    """From its last whole checkpoint, also within an epoch, and it ends with the very adapter of a run in one go."""
 
     class Killed(Exception):  # noqa: N818 - no error of ours
         pass
 
     def kill(done: int, _total: int, _loss: float) -> None:
-        if done == 9:
+        if done == 11:
             raise Killed
 
     steps: list[int] = []
-    with pytest.raises(Killed):
-        train_sft(sft_data, tmp_path / "cut", settings(model), kill)
-    train_sft(sft_data, tmp_path / "cut", settings(model), lambda done, _total, _loss: steps.append(done))
-    assert steps == list(range(9, 17))
+    for name in ("cut", "torn"):
+        with pytest.raises(Killed):
+            train_sft(sft_data, tmp_path / name, settings(model), kill)
+    # The state is the last file of a checkpoint; where it is not whole the one before, at the end of an epoch, counts.
+    (tmp_path / "torn" / "checkpoints" / "checkpoint-10" / "trainer_state.json").write_text('{"global_st')
+    for name in ("cut", "torn"):
+        train_sft(sft_data, tmp_path / name, settings(model), lambda done, _total, _loss: steps.append(done))
+    assert steps == [*range(11, 17), *range(9, 17)]
     train_sft(sft_data, tmp_path / "whole", settings(model), quiet)
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "torn", "whole")]
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_a_preference_run_that_was_cut_off_keeps_what_it_has_learnt(model: Path, adapter: Path, tmp_path: Path) -> None:
+    """It goes on from the weights of its checkpoint, with the SFT adapter as its reference as before."""
+
+    def kill(done: int, _total: int, _loss: float) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    data = write_table(tmp_path / "pairs.parquet", flags(chosen=["zaza; lean"], rejected=["lean; zaza", "lean"]))
+    how = settings(model, rank=0, learning_rate=0.001, epochs=2.5)
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(data, adapter, tmp_path / "cut", how, kill)
+    for name in ("cut", "whole"):
+        train_dpo(data, adapter, tmp_path / name, how, quiet)
     weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("cut", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_a_loss_that_is_no_number_stops_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
+    """And there is no adapter then."""
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        train_sft(sft_data, tmp_path / "out", settings(model, learning_rate=1e30), quiet)
+    assert not (tmp_path / "out" / "training.json").exists()
 
 
 def test_other_inputs_do_not_go_on_with_it(model: Path, sft_data: Path, tmp_path: Path) -> None:
@@ -205,7 +233,17 @@ def test_the_last_step_is_told_with_a_loss(model: Path, sft_data: Path, tmp_path
 
 
 def test_data_that_teaches_nothing_is_named(model: Path, adapter: Path, tmp_path: Path) -> None:
-    """No rows, no file, no adapter, or one of another model."""
+    """No rows, no file, rows of the other stage, no adapter, or a model that is not whole."""
+    torn = save_tiny_model(tmp_path / "torn")
+    (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:9999])
+    rows = write_table(tmp_path / "rows.parquet", flags(reply=["zaza"]))
+    with pytest.raises(ModelError, match="torn cannot be loaded"):
+        train_sft(rows, tmp_path / "e", settings(torn), quiet)
+    with pytest.raises(BadInputError, match="has no column chosen, rejected"):
+        train_dpo(rows, adapter, tmp_path / "f", settings(model), quiet)
+    pairs = write_table(tmp_path / "pairs.parquet", flags(chosen=["zaza"], rejected=["lean"]))
+    with pytest.raises(BadInputError, match="has no column reply"):
+        train_sft(pairs, tmp_path / "g", settings(model), quiet)
     empty = write_table(tmp_path / "empty.parquet", [])
     with pytest.raises(BadInputError, match="has 0 rows"):
         train_sft(empty, tmp_path / "a", settings(model), quiet)

@@ -1,6 +1,10 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,8 +103,64 @@ def test_same_pad_and_end_token_are_told_apart(folder: Path, tmp_path: Path) -> 
     assert loaded.tokenizer.pad_token_id not in {None, loaded.tokenizer.eos_token_id}
 
 
+def _save_other(folder: Path, path: Path, name: str, **settings: Any) -> Path:
+    """Save a model of another architecture with the tokenizer of `folder`."""
+    import torch
+    import transformers
+
+    shutil.copytree(folder, path, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    known = json.loads((folder / "config.json").read_text())
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "bos_token_id", "eos_token_id")
+    config = transformers.AutoConfig.for_model(
+        name, initializer_range=0.5, **{name: known[name] for name in names}, **settings
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        pytest.param(
+            "gpt_oss",
+            {"head_dim": 8, "num_key_value_heads": 2, "num_local_experts": 4, "pad_token_id": 0},
+            id="attention with sinks",
+        ),
+        pytest.param("falcon", {}, id="attention of its own"),
+    ],
+)
+def test_a_model_that_cannot_share_keeps_its_own_attention(
+    folder: Path, tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    """It gives what it gives without us."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = _save_other(folder, tmp_path / "other", name, **settings)
+    loaded = load_model(EngineSettings(model=str(path), dtype="float32"))
+    assert not loaded.shares
+    ids = torch.arange(3, 43)[None]
+    with torch.inference_mode():
+        ours, theirs = loaded.model(ids).logits, AutoModelForCausalLM.from_pretrained(path)(ids).logits
+    assert torch.equal(ours, theirs)
+
+
+def test_weights_that_are_no_numbers_are_named(folder: Path, tmp_path: Path) -> None:
+    """Such a model would answer, with nonsense."""
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    weights["model.layers.0.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"copy, or its adapter, has weights that are no numbers"):
+        load_model(EngineSettings(model=str(copy), dtype="float32"))
+
+
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
-    """A missing model, adapter or chat template is an error with a remedy."""
+    """A missing model, adapter or chat template is an error with a remedy, and so is a template of no use."""
     with pytest.raises(ModelError, match=r"no model in .*absent.*packaged"):
         resolve_model(str(tmp_path / "absent"))
     with pytest.raises(ModelError, match=r"no adapter in .*nowhere"):
@@ -109,6 +169,9 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copy)
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
+        load_model(EngineSettings(model=str(copy)))
+    (copy / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
+    with pytest.raises(ModelError, match=r"template in .*copy cannot be used: System role not supported"):
         load_model(EngineSettings(model=str(copy)))
     shutil.copy(folder / "chat_template.jinja", copy)
     (copy / "model.safetensors").write_bytes(b"nonsense")
@@ -136,3 +199,18 @@ def test_an_adapter_of_another_model_is_refused(folder: Path, tmp_path: Path) ->
     (adapter / "training.json").write_text('{"base": "other@000000000000"}')
     with pytest.raises(ModelError, match=r"was trained on other@0+, the model is"):
         load_model(EngineSettings(model=str(folder), adapter=str(adapter)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of torch are another library's there")
+def test_a_models_threads_give_way_to_other_processes() -> None:
+    """Their library is told, before it is loaded, to spin for a moment only; what the user has set counts more."""
+    code = "import qexplorer.llm.loading, torch"
+    for given, wanted in (({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7")):
+        ran = subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", code],
+            env={**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", **given},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"GOMP_SPINCOUNT = '{wanted}'" in ran.stderr

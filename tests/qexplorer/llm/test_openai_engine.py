@@ -95,6 +95,26 @@ def test_a_field_of_another_form_costs_itself(alter: Any) -> None:
     assert all(value <= 0 for value in reply.generations[0].logprobs)
 
 
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(lambda answer: answer.update(choices=[None]), id="no choice"),
+        pytest.param(lambda answer: answer.update(choices="cheap pods"), id="choices as text"),
+        pytest.param(lambda answer: answer["choices"][0].update(message="cheap pods"), id="message as text"),
+        pytest.param(lambda answer: _message(answer).update(content=5), id="content as number"),
+        pytest.param(lambda answer: answer["choices"][0].update(logprobs=[-0.5]), id="list of logprobs"),
+        pytest.param(lambda answer: answer.update(usage="much"), id="usage as text"),
+    ],
+)
+def test_an_answer_of_another_form_is_an_error_of_its_prompt(alter: Any) -> None:
+    """The others of the call are answered."""
+    server = FakeOpenAIServer(alter=lambda answer: alter(answer) if len(server.requests) == 1 else None)
+    with _open(server, concurrency=1) as engine:
+        replies = engine.generate([_prompt(), _prompt("b")], Sampling(), deadline_s=30)
+    assert "of another form" in (replies[0].error or "")
+    assert replies[1].error is None
+
+
 def test_server_without_logprobs() -> None:
     """A server that refuses log-probabilities is asked without them, from then on."""
     server = FakeOpenAIServer(logprobs=False)
