@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,6 +16,7 @@ ROWS = 4
 KEPT_TOKENS = 256
 NEAR = 0.5
 ROWS_AT_ONCE = 512
+PAIRS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,27 +120,41 @@ def near_groups(texts: Sequence[str]) -> list[int]:
     """Return for each normalised text the place of the first one in its group.
 
     Texts whose token sets have a Jaccard above one half are in one group, and so are those joined through others.
-    Exact: all pairs that share a token are compared.
+    Exact: all pairs are compared that share enough of the rarer halves of their tokens.
     """
+    import numpy as np
+
+    own = [dict.fromkeys(terms(text)) for text in texts]
+    counts = Counter(term for each in own for term in each)
+    ranks = {term: rank for rank, term in enumerate(sorted(counts, key=lambda term: (counts[term], term)))}
+    rows = [sorted(map(ranks.__getitem__, each)) for each in own]
+    whole = _ones(rows, len(ranks))
+    rarer = _ones([row[: len(row) - len(row) // 2] for row in rows], len(ranks))
+    sizes = np.array([len(row) for row in rows], dtype=np.int64)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        common = (rarer[start : start + ROWS_AT_ONCE] @ rarer[start:].T).tocoo()
+        ones, others = common.row + start, common.col + start
+        # Of the one whose rarer half ends first, all that the halves do not share is in its other half.
+        most = common.data + np.maximum(sizes[ones], sizes[others]) // 2
+        likely = (ones < others) & (most > NEAR * (sizes[ones] + sizes[others] - most))
+        ones, others = ones[likely], others[likely]
+        for first in range(0, len(ones), PAIRS_AT_ONCE):
+            one, other = ones[first : first + PAIRS_AT_ONCE], others[first : first + PAIRS_AT_ONCE]
+            shared = np.asarray(whole[one].multiply(whole[other]).sum(axis=1)).ravel()
+            near = shared > NEAR * (sizes[one] + sizes[other] - shared)
+            pairs += zip(one[near].tolist(), other[near].tolist(), strict=True)
+    return joined(len(texts), pairs)
+
+
+def _ones(rows: Sequence[Sequence[int]], width: int) -> Any:
+    """Return a sparse matrix with a one in each of these columns of a row: [rows, width]."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
-    vocabulary: dict[str, int] = {}
-    indptr, indices = [0], []
-    for text in texts:
-        indices += [vocabulary.setdefault(term, len(vocabulary)) for term in dict.fromkeys(terms(text))]
-        indptr.append(len(indices))
-    shape = (len(texts), max(1, len(vocabulary)))
-    matrix = csr_matrix((np.ones(len(indices), dtype=np.int32), indices, indptr), shape=shape)
-    sizes = np.diff(indptr)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(texts), ROWS_AT_ONCE):
-        common = (matrix[start : start + ROWS_AT_ONCE] @ matrix.T).tocoo()
-        rows = common.row + start
-        union = sizes[rows] + sizes[common.col] - common.data
-        near = (rows < common.col) & (common.data > NEAR * union)
-        pairs += zip(rows[near].tolist(), common.col[near].tolist(), strict=True)
-    return joined(len(texts), pairs)
+    indices = [place for row in rows for place in row]
+    indptr = np.cumsum([0, *map(len, rows)])
+    return csr_matrix((np.ones(len(indices), dtype=np.int32), indices, indptr), shape=(len(rows), max(1, width)))
 
 
 def joined(size: int, pairs: Iterable[tuple[int, int]]) -> list[int]:

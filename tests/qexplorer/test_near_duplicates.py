@@ -59,7 +59,7 @@ def test_band_keys_stay_as_they_are() -> None:
     assert (len(bands), bands[0], bands[-1]) == (24, "00-4bb85586", "92-eec9a764")
 
 
-@given(st.lists(st.lists(st.sampled_from("a b c d e f g".split()), max_size=5).map(" ".join), max_size=12))
+@given(st.lists(st.lists(st.sampled_from("abcdefghijkl"), max_size=9).map(" ".join), max_size=12))
 def test_groups_are_those_of_all_pairs(texts: list[str]) -> None:
     """Two texts are in one group exactly when a chain of texts with a Jaccard above one half joins them."""
     sets = [frozenset(terms(text)) for text in texts]
@@ -70,3 +70,9 @@ def test_groups_are_those_of_all_pairs(texts: list[str]) -> None:
                 if jaccard(sets[one], sets[other]) > 0.5:
                     expected[one] = expected[other] = min(expected[one], expected[other])
     assert near_groups(texts) == expected
+
+
+def test_texts_far_apart_are_grouped_too() -> None:
+    """Texts are compared some hundred at a time with all others, wherever these stand."""
+    texts = [f"word{number} only{number} here{number}" for number in range(700)]
+    assert near_groups([*texts, *texts]) == [*range(700), *range(700)]
