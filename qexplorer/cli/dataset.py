@@ -88,6 +88,7 @@ def build(
         raise BadInputError(f"{flags} has no flags", remedy="Each needs a kind that a policy takes")
     asker = _asker(model, adapter, prompt, samples, temperature, seed) if model else None
     store = Store(out)
+    store.claim(index, settings.search.index(index).model_dump(mode="json"))
     assert judge is not None  # noqa: S101 - a path was given
     # Later rounds judge what they find by the same triage.
     write_whole(triage_of(store, index), triage.read_bytes())

@@ -76,11 +76,15 @@ def dpo(
 ) -> None:
     """Align the adapter with what the search finds for its own replies, in rounds."""
     from qexplorer.learn.rounds import RoundSettings, train_rounds
-    from qexplorer.learn.store import Store
-    from qexplorer.learn.training import TrainingSettings
+    from qexplorer.learn.store import IndexRow, Store
+    from qexplorer.learn.training import TrainingSettings, first_then_others
     from qexplorer.search.client import OpenSearchClient
 
     search = settings_of(config, opensearch).search
+    held = Store(store)
+    with first_then_others():
+        for index in {row.index for row in held.read(IndexRow)}:
+            held.claim(index, search.index(index).model_dump(mode="json"))
     settings = TrainingSettings(
         model=model,
         prompt=prompt,
@@ -92,7 +96,7 @@ def dpo(
     )
     with _steps("dpo") as on_step:
         last = train_rounds(
-            Store(store),
+            held,
             adapter,
             out,
             settings,

@@ -183,9 +183,11 @@ def propose_queries(store: Store, index: str, most: int) -> list[str]:
 async def run_queries(store: Store, searcher: Searcher, index: str, queries: Sequence[str], on_rows: Progress) -> None:
     """Run the queries that the store does not have.
 
-    Raises BadInputError when the index refuses them all, SearchUnavailableError when it answers none: none is kept.
+    Raises BadInputError when the index refuses them all and has answered none before, SearchUnavailableError when it
+    answers none: none is kept.
     """
-    known = {row.key for row in store.read(SearchRow)}
+    before = store.read(SearchRow)
+    known = {row.key for row in before}
     listings = {row.listing_id for row in store.read(ListingRow) if row.index == index}
     todo = [query for query in queries if search_key(index, query) not in known]
     on_rows(len(queries) - len(todo))
@@ -218,7 +220,8 @@ async def run_queries(store: Store, searcher: Searcher, index: str, queries: Seq
             store.add(searches)
             searches, found = [], []
         on_rows(len(chunk))
-    if todo and len(refused) == len(todo):
+    # One that has answered before refuses these for their words.
+    if todo and len(refused) == len(todo) and not any(row.index == index for row in before):
         raise BadInputError(f"the index {index} refuses every search", remedy="Look at: qexplorer index check")
     if todo and unavailable == len(todo):
         raise SearchUnavailableError(f"the index {index} answers no search", remedy="Try again later")

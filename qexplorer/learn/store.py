@@ -113,6 +113,24 @@ class Store:
         """Where it is."""
         return self._folder
 
+    def claim(self, index: str, how: Mapping[str, Any]) -> None:
+        """Keep how an index is searched, its fields and filters; raises ConfigError where it was searched otherwise.
+
+        What was found then would be taken for what is found now, for a search that the store has is not run again.
+        """
+        path = self._folder / "indices.json"
+        try:
+            held = json.loads(path.read_bytes()) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read: {error}", remedy="Build a new store") from error
+        if index not in held:
+            write_whole(path, json.dumps({**held, index: how}, indent=1).encode())
+        elif held[index] != how:
+            raise ConfigError(
+                f"{self._folder} holds searches of the index {index} with other fields or filters",
+                remedy="Build a new store in another folder",
+            )
+
     def add(self, rows: Sequence[Any]) -> None:
         """Add rows of one type."""
         if rows:

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from qexplorer.cli.dataset import _verdicts, split
+from qexplorer.cli.dataset import _verdicts, build, split
+from qexplorer.cli.index import load
+from qexplorer.cli.triage import train
 from qexplorer.errors import ConfigError
+from qexplorer.learn.store import read_table
+from qexplorer.stack import Endpoints
 
 
 def test_a_split_does_not_take_the_place_of_its_corpus(tmp_path: Path) -> None:
@@ -48,3 +52,26 @@ def test_a_bad_verdict_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "row 2 left out: Verdict: decision: Field required" in said
     assert "row 5 left out: not JSON" in said
+
+
+def test_a_store_is_of_one_way_to_search(engines: Endpoints, tmp_path: Path) -> None:
+    """With another filter its searches would not be run again, and what they found without it would be learnt."""
+    flags = [{"id": f"f{n}", "text": f"zaza jar{n} box{n}", "kind": "drugs"} for n in range(24)]
+    others = [{"id": f"h{n}", "text": f"garden chair{n} wood{n}"} for n in range(40)]
+    (tmp_path / "flags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in flags))
+    (tmp_path / "listings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*flags, *others]))
+    load(tmp_path / "listings.jsonl", "dataset-build", opensearch=engines.opensearch)
+    triage, store = tmp_path / "triage.safetensors", tmp_path / "store"
+    train(tmp_path / "flags.jsonl", tmp_path / "listings.jsonl", triage)
+
+    def run() -> None:
+        settings = tmp_path / "settings.yaml"
+        build(tmp_path / "flags.jsonl", "dataset-build", triage, store, config=settings, opensearch=engines.opensearch)
+
+    (tmp_path / "settings.yaml").write_text("search: {}\n")
+    for _ in range(2):
+        run()
+    assert any("zaza" in row["reply"] for row in read_table(store / "sft.parquet"))
+    (tmp_path / "settings.yaml").write_text("search: {indices: {dataset-build: {filters: []}}}\n")
+    with pytest.raises(ConfigError, match="searches of the index dataset-build with other fields or filters"):
+        run()

@@ -93,6 +93,15 @@ async def test_one_refused_search_is_not_run_again(store: Store, searcher: Memor
     assert {row.query: bool(row.ids) for row in store.read(SearchRow)} == {"zaza": False, "lean": True}
 
 
+async def test_words_that_are_all_refused_later_stop_no_build(store: Store, searcher: MemorySearcher) -> None:
+    """An index that has answered before is not at fault; else each further build would end so."""
+    await build.run_queries(store, searcher, INDEX, ["zaza"], lambda _: None)
+    searcher.script = [SearchProblem.REFUSED]
+    for _ in range(2):
+        await build.run_queries(store, searcher, INDEX, ["zaza", "lean"], lambda _: None)
+    assert len(searcher.history) == 2
+
+
 async def test_an_index_that_answers_nothing_is_an_error(store: Store, searcher: MemorySearcher) -> None:
     """As one that is up and overloaded: sets without any search would teach nothing."""
     searcher.script = [SearchProblem.UNAVAILABLE] * 2
