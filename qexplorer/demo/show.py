@@ -1,5 +1,6 @@
 """What the demo prints and draws."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 EXAMPLES = 6
+_MARKED = re.compile(f"{MARK_START}([^{MARK_START}{MARK_END}]*){MARK_END}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +170,9 @@ def _seed_text(suspect: Suspect, data: DemoData) -> str:
 
 
 def _marked(fragment: str) -> str:
-    text = _plain(fragment.replace("\n", " "))
-    return text.replace(MARK_START, "[bold yellow]«").replace(MARK_END, "»[/]")
+    # In pairs: a listing's own text may hold one of the marks, as right-to-left text does.
+    parts = _MARKED.split(fragment.replace("\n", " "))
+    return "".join(f"[bold yellow]«{_plain(part)}»[/]" if at % 2 else _plain(part) for at, part in enumerate(parts))
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,8 @@
 """What a reviewer is shown of a suspect."""
 
+import pytest
+from rich.text import Text
+
 from qexplorer.demo.data import DemoData, Truth
 from qexplorer.demo.show import examples
 from qexplorer.search.dsl import MARK_END, MARK_START
@@ -7,7 +10,7 @@ from qexplorer.testing import a_flag
 from schemas import Query, QuerySource, SeedFlag, Suspect
 
 
-def suspect(*also: str) -> Suspect:
+def suspect(*also: str, fragment: str = f"[b]{MARK_START}drop{MARK_END} tonight") -> Suspect:
     return Suspect(
         review_key="a",
         seed=SeedFlag.of(a_flag()),
@@ -16,7 +19,7 @@ def suspect(*also: str) -> Suspect:
         index="i",
         query=Query(id="q", text="night drop", normalised="night drop", source=QuerySource.GREEDY),
         also_found_by=also,
-        highlights={"title": (f"[b]{MARK_START}drop{MARK_END} tonight",)},
+        highlights={"title": (fragment,)},
         dsl_hash="d",
         rank=3,
         triage_score=0.5,
@@ -49,3 +52,17 @@ def test_an_example_says_what_was_asked_why_it_matched_and_what_else_found_it() 
 def test_where_one_query_found_it_no_other_is_named() -> None:
     """A line less."""
     assert len(examples([suspect()], DATA)) == 4
+
+
+@pytest.mark.parametrize(
+    ("fragment", "shown"),
+    [
+        pytest.param(f"{MARK_END}a {MARK_START}drop{MARK_END}", f"{MARK_END}a «drop»", id="a closing mark"),
+        pytest.param(f"{MARK_START}a {MARK_START}drop{MARK_END}", f"{MARK_START}a «drop»", id="an opening mark"),
+        pytest.param(f"a\\{MARK_START}drop{MARK_END}", "a\\«drop»", id="a backslash before a match"),
+    ],
+)
+def test_a_listing_may_hold_the_marks_itself(fragment: str, shown: str) -> None:
+    """Right-to-left text holds isolates, and no text may break the end of the demo."""
+    asked = examples([suspect(fragment=fragment)], DATA)[2]
+    assert Text.from_markup(asked).plain.endswith(f"and found: {shown}")
