@@ -10,9 +10,9 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(help="Your listings with ground truth (text, kind, toxic); synthetic without it.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many listings are flagged.")] = 48,
-    count: Annotated[int, typer.Option(help="Size of the synthetic marketplace.")] = 40_000,
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="How many listings are flagged.")] = 48,
+    count: Annotated[int, typer.Option(min=1, help="Size of the synthetic marketplace.")] = 40_000,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     model: Annotated[str, typer.Option(help="A hub id, a path, `packaged`, or `scripted`.")] = "packaged",
     out: Annotated[Path, typer.Option(help="Folder for records, chart and logs.")] = Path("out/demo"),
 ) -> None:

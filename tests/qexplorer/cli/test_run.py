@@ -76,3 +76,13 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         writer.stdout.close()
         assert writer.stderr.read() == b""
     assert writer.returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--workers", "--seeds", "--count"])
+def test_a_demo_of_nothing_is_refused_before_it_starts(option: str) -> None:
+    """Without workers the engines would come up first, and without flags the data would be blamed."""
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [sys.executable, "-c", MAIN, "demo", option, "0"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert option in done.stderr
