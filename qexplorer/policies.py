@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.adapters import resolve_adapter, trained_with
 from qexplorer.llm.engine import EngineSettings
 from qexplorer.llm.prompt import load_template
-from qexplorer.settings import Section
+from qexplorer.settings import Section, parse_yaml, read_text
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
@@ -23,16 +22,6 @@ def _with_unit(value: Any) -> Any:
         # Pydantic would take it for seconds, and nearly every flag for too old.
         raise ValueError(f"has no unit: write P{value}D for days, PT{value}H for hours")  # noqa: TRY004 - pydantic's way
     return value
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML's last one would win, and the first policies be gone."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 class Policy(Section):
@@ -142,10 +131,9 @@ def leaves_machine(engine: EngineSettings) -> bool:
 
 def parse_policies(text: str, name: str = "policies.yaml") -> Policies:
     """Read policies from YAML. Raises ConfigError that names the file and the field."""
+    value = parse_yaml(text, name)
     try:
-        return Policies.model_validate(yaml.load(text, _Loader))  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not YAML: {error}", remedy="Mend the line it names") from None
+        return Policies.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the top level"
@@ -155,12 +143,4 @@ def parse_policies(text: str, name: str = "policies.yaml") -> Policies:
 def load_policies(path: Path | None) -> Policies:
     """Read the policies file, or the policies that come with the package when `path` is None."""
     path = path or Path(__file__).with_name("policies.yaml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"the policies file {path} cannot be read: {error.strerror}", remedy="Give its path as `policies`"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8", remedy="Save it as UTF-8") from None
-    return parse_policies(text, str(path))
+    return parse_policies(read_text(path, "policies", "`policies`"), str(path))

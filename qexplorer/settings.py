@@ -24,15 +24,50 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    YamlConfigSettingsSource,
 )
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.engine import EngineSettings
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML's last one would win, and what the first ones say be gone."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for at, key in enumerate(keys) if key in keys[:at]]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return what the YAML says. Raises ConfigError that names the file and the line, but not what it holds."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        # Its own text quotes the line, which may be that of a password.
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{name} is not YAML: {error.problem}{line}", remedy="Mend that line") from None
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
+        raise ConfigError(f"{name} is not YAML: {error}", remedy="Mend what it names") from None
+
+
+def read_text(path: Path, what: str, setting: str) -> str:
+    """Return a file's text. Raises ConfigError that says `what` it is, and how it is named."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the {what} file {path} cannot be read: {error.strerror}", remedy=f"Give its path as {setting}"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8", remedy="Save it as UTF-8") from None
+
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -218,11 +253,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the YAML file behind arguments and environment."""
+        """Put the YAML file behind arguments and environment. Raises ConfigError where it holds no settings."""
         del dotenv_settings, file_secret_settings
         config = os.environ.get("QEXPLORER_CONFIG")
-        files = (YamlConfigSettingsSource(settings_cls, yaml_file=config),) if config else ()
+        files = (InitSettingsSource(settings_cls, _read_file(Path(config))),) if config else ()
         return (init_settings, env_settings, *files)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    value = parse_yaml(read_text(path, "settings", "--config or QEXPLORER_CONFIG"), str(path)) or {}
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{path} holds no settings by name", remedy="Write them as in README.md: `search:` and so on")
+    return value
 
 
 @contextmanager
@@ -260,5 +302,3 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         ) from None
     except SettingsError as error:
         raise ConfigError(str(error), remedy="Lists and maps in QEXPLORER_… variables are JSON") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{named} is not YAML: {error}", remedy="Mend the line it names") from None

@@ -28,6 +28,11 @@ def test_sources_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param("kafka: {security: SASL_SSL}", "kafka.user and kafka.password are needed", id="half a login"),
         pytest.param("search: {url: 'https://worker:pw@host:9200/x'}", "it holds a login", id="a login in an address"),
         pytest.param("a: [", "is not YAML", id="not YAML"),
+        pytest.param("- search", "holds no settings by name", id="a list"),
+        pytest.param("search", "holds no settings by name", id="a word"),
+        pytest.param("1: {}", "holds no settings by name", id="a number for a name"),
+        pytest.param("worker: {run_id: 2026-13-45}", "month must be in 1..12", id="a date that there is not"),
+        pytest.param("search: {hits: 5}\nsearch: {max_qps: 9}", "search stands twice", id="a section twice"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -54,13 +59,23 @@ def test_a_variable_of_another_form_is_named(monkeypatch: pytest.MonkeyPatch) ->
         load_settings()
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """One that was saved in another encoding, or a file without settings, which leaves the defaults."""
+    config = tmp_path / "s.yaml"
+    config.write_bytes("search: {user: café}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"s\.yaml is not UTF-8"):
+        load_settings(config)
+    config.write_text("# all as it is\n")
+    assert load_settings(config).search.hits == load_settings().search.hits
+
+
 def test_a_missing_file_is_named() -> None:
     """A settings file that does not exist is no reason to run with defaults."""
     with pytest.raises(ConfigError, match=r"/nowhere\.yaml does not exist"):
         load_settings(Path("/nowhere.yaml"))
 
 
-def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither `repr` nor a wrong value's error shows a password."""
     monkeypatch.setenv("QEXPLORER_SEARCH__PASSWORD", "hunter2")
     monkeypatch.setenv("QEXPLORER_KAFKA__PASSWORD", "hunter2")
@@ -70,6 +85,11 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
     assert "hunter2" not in str(caught.value)
     monkeypatch.delenv("QEXPLORER_SEARCH__URL")
+    config = tmp_path / "s.yaml"
+    config.write_text('search:\n  password: "hunter2" x\n')
+    with pytest.raises(ConfigError, match=r"is not YAML: .*, line 2") as caught:
+        load_settings(config)
+    assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("QEXPLORER_KAFKA__SECURITY", "hunter2")
     with pytest.raises(ConfigError) as caught:
         load_settings()
