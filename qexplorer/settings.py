@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -110,10 +111,17 @@ class IndexSettings(Section):
 _OUR_INDEX = IndexSettings()
 
 
-def _without_login(url: str) -> str:
+def _address(url: str) -> str:
     # Addresses stand in errors and logs.
     if "@" in url.rsplit("://", maxsplit=1)[-1].split("/", maxsplit=1)[0]:
         raise ValueError("it holds a login; set user and password beside it")
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        known = bool(parts.hostname) and parts.scheme in {"", "http", "https"} and parts.port != 0
+    except ValueError:  # of a port that is no number
+        known = False
+    if not known:
+        raise ValueError("it is no address such as http://127.0.0.1:9200")
     return url
 
 
@@ -124,7 +132,7 @@ class SearchSettings(Section):
     `slow_ms` is the `took` of a search above which the allowance is halved, as it is on 429.
     """
 
-    url: Annotated[str, AfterValidator(_without_login)] = "http://127.0.0.1:9200"
+    url: Annotated[str, AfterValidator(_address)] = "http://127.0.0.1:9200"
     user: str = ""
     password: SecretStr = SecretStr("")
     ca_file: Path | None = None

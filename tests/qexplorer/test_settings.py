@@ -45,6 +45,20 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
     assert "s.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["", "http://", "host:port", "http://a:9200,http://b:9200", "htps://host"])
+def test_what_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An empty variable of a deployment, two addresses, a slip: before anything connects to it."""
+    monkeypatch.setenv("QEXPLORER_SEARCH__URL", url)
+    with pytest.raises(ConfigError, match=r"search\.url is wrong: .*it is no address such as"):
+        load_settings()
+
+
+@pytest.mark.parametrize("url", ["host", "host:9200", "http://[::1]:9200", "https://search.internal/behind/a/path"])
+def test_an_address_may_be_short(url: str) -> None:
+    """What the client takes for one is one."""
+    assert load_settings(search={"url": url}).search.url == url
+
+
 @pytest.mark.parametrize("flags", ["urgent,flagged", "urgent, flagged", '["urgent", "flagged"]'])
 def test_topics_may_be_listed_in_the_environment(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
     """With commas as in a file, or as JSON."""
