@@ -22,7 +22,12 @@ from schemas import FlaggedListing, Listing, WireError
 STDIN = Path("-")
 LISTING_FIELDS = frozenset(Listing.model_fields)
 FLAG_FIELDS = frozenset({"kind", "flag_id", "flagged_at"})
+# Nothing reads these, and most files have a price that is a number: one of another form must not cost the row.
+UNREAD = frozenset({"price", "images", "attributes"})
+TEXTS = ("id", "version", "title", "description", "seller", "category", "locale")
 MOST_CELL = 4_000_000
+# Whole numbers below this are exact as floats.
+EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +83,23 @@ def parse_fields(pairs: Iterable[str]) -> dict[str, str]:
 def to_listing(row: Mapping[str, Any], fields: Mapping[str, str]) -> Listing:
     """Return a row as a listing; columns that no field takes are ignored.
 
-    Without a title the column `text` is one, and a version is made of the content where the row has none. Raises
-    WireError that names each wrong field, or says that there is no text.
+    Without a title the column `text` is one, and a version is made of the content where the row has none. A number
+    where text is wanted is taken for its digits. Raises WireError that names each wrong field, or says that there is no
+    text.
     """
     value = {name: row[name] for name in LISTING_FIELDS if row.get(name) is not None}
     value |= {field: row[column] for field, column in fields.items() if row.get(column) is not None}
     if not value.get("title") and row.get("text") is not None and "text" not in fields.values():
         value["title"] = row["text"]
-    for name in ("id", "version", "seller"):
-        if isinstance(value.get(name), int):
-            value[name] = str(value[name])
+    value |= {name: _as_text(value[name]) for name in TEXTS if name in value}
     value.setdefault("locale", str(row.get("lang") or ""))
     if "version" not in value:
         value["version"] = content_version(str(value.get("title", "")), str(value.get("description", "")))
-    listing = Listing.from_value({name: item for name, item in value.items() if name in LISTING_FIELDS})
+    known = {name: item for name, item in value.items() if name in LISTING_FIELDS}
+    try:
+        listing = Listing.from_value(known)
+    except WireError:
+        listing = Listing.from_value({name: item for name, item in known.items() if name not in UNREAD})
     if not listing.text:
         raise WireError("no title, description or text: name the column that has it, --field title=COLUMN")
     return listing
@@ -120,6 +128,13 @@ def to_flag(row: Mapping[str, Any], fields: Mapping[str, str], policy_of: Callab
             "flagged_at": flagged_at or datetime.now(UTC),
         }
     )
+
+
+def _as_text(value: object) -> object:
+    # A column of whole numbers with gaps is one of floats to most programs that write Parquet.
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        value = int(value)
+    return str(value) if isinstance(value, int) else value
 
 
 def content_version(title: str, description: str) -> str:
@@ -170,11 +185,16 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
-        number = 0
         for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 number += 1
                 yield Row(number=number, value=row)
     except pa.ArrowInvalid as error:
         raise BadInputError(f"{path} is no Parquet file: {error}", remedy="Write it again") from None
+    except (ValueError, OverflowError, KeyError) as error:
+        # Text that is not UTF-8, a date behind the year 9999, a time zone that nobody knows.
+        raise BadInputError(
+            f"{path} holds what cannot be read, behind row {number}: {error}", remedy="Write it again"
+        ) from None

@@ -74,7 +74,7 @@ async def test_bad_rows_are_named_one_line_each_and_the_others_loaded(place: Pla
     source = place.folder / "mixed.jsonl"
     lines = [
         json.dumps(ROWS[0]), "{broken", json.dumps([1]), json.dumps({"title": "no id"}),
-        json.dumps({"id": "p1", "title": "x", "price": "cheap"}), json.dumps(ROWS[1]),
+        json.dumps({"id": "p1", "title": "x", "status": "lost"}), json.dumps(ROWS[1]),
     ]  # fmt: skip
     source.write_text("\n".join(lines) + "\n")
     done = place.run("index", "load", str(source), "--index", place.index)
@@ -82,7 +82,7 @@ async def test_bad_rows_are_named_one_line_each_and_the_others_loaded(place: Pla
     rejects = [json.loads(line) for line in (place.folder / "mixed.jsonl.rejects").read_text().splitlines()]
     assert [reject["row"] for reject in rejects] == [2, 3, 4, 5]
     assert "id: Field required" in rejects[2]["problem"]
-    assert "price" in rejects[3]["problem"]
+    assert "status" in rejects[3]["problem"]
     assert await place.ids() == {"r0", "r1"}
 
 

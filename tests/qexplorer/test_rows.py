@@ -3,6 +3,8 @@
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qexplorer.errors import BadInputError, ConfigError
@@ -24,6 +26,25 @@ def test_a_row_without_text_is_refused() -> None:
     with pytest.raises(WireError, match="--field title=COLUMN"):
         to_listing({"id": "a", "body": "zaza", "title": " "}, {})
     assert to_listing({"id": "a", "body": "zaza"}, {"title": "body"}).text == "zaza"
+
+
+def test_a_number_is_text_where_text_is_wanted() -> None:
+    """Ids with gaps are floats in Parquet, a category is often a number, and a title may be a year."""
+    listing = to_listing({"id": 7.0, "seller": 12.0, "title": 1984, "category": 5, "version": 3}, {})
+    assert (listing.id, listing.seller, listing.title) == ("7", "12", "1984")
+    assert (listing.category, listing.version) == ("5", "3")
+    with pytest.raises(WireError, match="id: Input should be a valid string"):
+        to_listing({"id": 1e20, "title": "digits that a float has lost"}, {})
+
+
+def test_a_price_of_another_form_costs_no_row() -> None:
+    """Nothing reads it; one of our form is kept, and what is read is still checked."""
+    row = {"id": "a", "title": "zaza", "images": "a.jpg", "attributes": {"size": 4}}
+    assert to_listing({**row, "price": 12.5}, {}) == to_listing({"id": "a", "title": "zaza"}, {})
+    price = {"amount": 5, "currency": "EUR"}
+    assert to_listing({"id": "a", "title": "zaza", "price": price}, {}).price is not None
+    with pytest.raises(WireError, match=r"^Listing: status: [^;]*$"):
+        to_listing({**row, "price": "12.50", "status": "lost"}, {})
 
 
 def test_a_flag_keeps_the_id_that_its_row_has() -> None:
@@ -78,3 +99,18 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(BadInputError, match="is a broken gzip file"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pa.array([10**15], pa.timestamp("ms", "UTC")), id="a date that Python has not"),
+        pytest.param(pa.array([10**12], pa.timestamp("ms", "Europe/Nowhere")), id="a time zone that nobody knows"),
+        pytest.param(pa.array([b"\xff"], pa.binary()).view(pa.string()), id="text that is not UTF-8"),
+    ],
+)
+def test_a_parquet_file_that_cannot_be_read_is_named(tmp_path: Path, column: pa.Array) -> None:
+    """What another program wrote is no bug of ours."""
+    pq.write_table(pa.table({"id": ["a"], "other": column}), tmp_path / "a.parquet")
+    with pytest.raises(BadInputError, match=r"a\.parquet holds what cannot be read, behind row 0"):
+        list(read_rows(tmp_path / "a.parquet"))
