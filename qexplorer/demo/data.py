@@ -60,14 +60,19 @@ def prepare(
     listings: list[Listing] = []
     prohibited: list[tuple[Listing, str, str]] = []
     refused = Refused()
+    seen: set[str] = set()
     for row in rows:
         on_rows(1)
         try:
             read = read_truth(row)
+            if read[0].id in seen:
+                # An index keeps one of them, and two flags of one id would get one answer.
+                raise WireError("a row before it has its id")  # noqa: TRY301 - refused as any other
         except WireError as error:
             refused.add(row, error)
             continue
         listing, kind, _ = read
+        seen.add(listing.id)
         if kind:
             prohibited.append(read)
         else:

@@ -59,6 +59,14 @@ def test_rows_that_cannot_be_read_are_counted() -> None:
     assert (data.refused, data.first_refused) == (2, "row 999: x")
 
 
+def test_an_id_stands_for_one_listing() -> None:
+    """The index keeps one of its rows, and two flags of one id would get one answer: the demo would wait for ever."""
+    again = [Row(number=900 + n, value={**(row.value or {}), "campaign": f"d{n}"}) for n, row in enumerate(rows(90, 0))]
+    data = split(rows(90, 100) + again, seeds=90)
+    assert (data.refused, data.first_refused) == (90, "row 900: a row before it has its id")
+    assert len({flag.flag_id for flag in data.seeds}) == len(data.seeds)
+
+
 def test_too_little_to_show_is_said() -> None:
     """A file without ground truth is refused with what it needs."""
     with pytest.raises(BadInputError, match="told apart by the column toxic"):
