@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import re
 import subprocess
 import uuid
@@ -120,26 +121,27 @@ def _write_properties(
         voters=",".join(voters),
         port=ports[number],
         controller_port=controller_ports[number],
-        log_dir=data / name,
+        # From the data folder, in which it runs: Kafka reads properties as Latin-1 and splits folders at commas.
+        log_dir=name,
         replicas=min(3, len(ports)),
         in_sync=2 if len(ports) >= 3 else 1,
     )
     path = data / f"{name}.properties"
     if access:
-        text += _secured(access)
+        text += _secured(access, data)
     write_private(path, text)
     return path
 
 
-def _secured(access: Access) -> str:
+def _secured(access: Access, data: Path) -> str:
     return _SECURED.format(
         mechanism=MECHANISM,
         admin=ADMIN,
         node=NODE,
         password=access.admin.get_secret_value(),
         store_password=access.store.get_secret_value(),
-        key_store=access.key_store,
-        ca_file=access.ca_file,
+        key_store=os.path.relpath(access.key_store, data),
+        ca_file=os.path.relpath(access.ca_file, data),
     )
 
 
@@ -184,6 +186,7 @@ def _format(java: list[str], cluster_id: str, users: list[str], folder: Path, pr
     done = subprocess.run(  # noqa: S603 - our own argument list
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties), *users],
         env=java_environment(),
+        cwd=properties.parent,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

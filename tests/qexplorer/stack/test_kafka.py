@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -7,8 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from qexplorer.errors import StackError
-from qexplorer.stack import Endpoints
-from qexplorer.stack.kafka import _serves, version
+from qexplorer.stack import Endpoints, running
+from qexplorer.stack.kafka import _formatted, _serves, version
 
 
 async def test_a_group_reads_what_was_sent(engines: Endpoints) -> None:
@@ -48,3 +49,15 @@ def test_another_brokers_answer_is_not_taken_for_ours(engines: Endpoints) -> Non
 def test_the_version_is_the_locked_one() -> None:
     """The version that is shown comes from the lock file."""
     assert version().startswith("4.")
+
+
+def test_the_data_folder_may_have_any_name(tmp_path: Path) -> None:
+    """Topics lie in it and nowhere beside it, whatever its letters are, and are there at the next start."""
+    folder = tmp_path / "données, \\ 数据"
+    found = set()
+    for _ in range(2):
+        with running(opensearch=False, data=folder):
+            found.add(_formatted(folder / "kafka"))
+    assert len(found) == 1
+    assert found != {None}
+    assert list(tmp_path.iterdir()) == [folder]
