@@ -166,7 +166,7 @@ class OpenSearchClient:
         first = 1 if request.after is None else self._settings.hits + 1
         hits = part["hits"]
         return SearchResult(
-            hits=tuple(_hit(hit, fields, rank) for rank, hit in enumerate(hits["hits"], start=first)),
+            hits=tuple(read_hit(hit, fields, rank) for rank, hit in enumerate(hits["hits"], start=first)),
             total=int(hits["total"]["value"]),
             took_ms=float(part.get("took", 0)),
             dsl_hash=body_hash,
@@ -382,7 +382,8 @@ def _problem(part: Mapping[str, Any]) -> tuple[SearchProblem, str] | None:
     return None
 
 
-def _hit(hit: Mapping[str, Any], fields: IndexFields, rank: int) -> Hit:
+def read_hit(hit: Mapping[str, Any], fields: IndexFields, rank: int) -> Hit:
+    """Return a hit of OpenSearch's with what the fields name of its `_source`."""
     source = hit.get("_source", {})
     title, description = _text(source, fields.title), _text(source, fields.description)
     return Hit(
@@ -404,12 +405,17 @@ def _text(source: Mapping[str, Any], path: str) -> str:
         return ""
     value: Any = source.get(path)
     if value is None and "." in path:
-        value = source
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        return "\n".join(_values(source, path.split(".")))
+    return "\n".join(_values(value, ()))
+
+
+def _values(value: Any, path: Sequence[str]) -> list[str]:
+    """Return what stands at a path, in every object of a list, as OpenSearch indexes it."""
     if isinstance(value, (list, tuple)):
-        return "\n".join(str(item) for item in value)
-    return "" if value is None else str(value)
+        return [each for item in value for each in _values(item, path)]
+    if path:
+        return _values(value.get(path[0]), path[1:]) if isinstance(value, Mapping) else []
+    return [] if value is None else [str(value)]
 
 
 def _document(doc: Mapping[str, Any]) -> Document:

@@ -17,8 +17,8 @@ from qexplorer.errors import (
     SearchUnavailableError,
 )
 from qexplorer.search.backend import Document, SearchProblem, SearchRequest, WriteMode
-from qexplorer.search.client import OpenSearchClient
-from qexplorer.settings import SearchSettings
+from qexplorer.search.client import OpenSearchClient, read_hit
+from qexplorer.settings import IndexFields, SearchSettings
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WHOLE: dict[str, Any] = {
@@ -241,6 +241,23 @@ async def test_the_model_supplies_words_only(client: OpenSearchClient, server: S
     assert normalised["match"]["normalised"]["query"] == words
     assert "query_string" not in clause
     assert (body["size"], body["timeout"], body["track_total_hits"]) == (60, "10000ms", 10_000)
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ({"a": {"b": "x"}}, "x"),
+        ({"a.b": "x"}, "x"),
+        ({"a": [{"b": "x"}, {"c": "y"}, {"b": ["z", None, 7]}]}, "x\nz\n7"),
+        ({"a": "x"}, ""),
+        ({"a": {"b": 0}}, "0"),
+        ({}, ""),
+    ],
+)
+def test_a_text_is_read_where_the_index_has_it(source: dict[str, Any], title: str) -> None:
+    """OpenSearch finds a word in any object of a list, so what it stands in is read there too."""
+    fields = IndexFields(title="a.b", description="")
+    assert read_hit({"_id": "1", "_source": source}, fields, 1).text == title
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:
