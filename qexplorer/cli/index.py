@@ -68,7 +68,7 @@ def load(
     )
     if done.refused:
         typer.echo(f"refused rows, one line each: {refused}", err=True)
-    elif refused.stat().st_size == 0:
+    elif refused.is_file() and refused.stat().st_size == 0:  # not a device, such as /dev/null
         refused.unlink()
 
 

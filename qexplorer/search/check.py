@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from qexplorer.search.backend import SearchKind, SearchRequest
-from qexplorer.search.client import OpenSearchClient
+from qexplorer.search.client import OpenSearchClient, read_hit
 from qexplorer.settings import IndexSettings
 
 Finding = tuple[str, str, str]
+SAMPLE = 20
 TEXT_TYPES = frozenset({"text", "match_only_text", "search_as_you_type"})
 SORTABLE = frozenset({"keyword", "long", "integer", "short", "unsigned_long", "date", "constant_keyword"})
 
@@ -34,7 +35,7 @@ async def check_index(client: OpenSearchClient, index: str, settings: IndexSetti
     verdict = "works" if active else "fails"
     findings.append((verdict, "filters", f"they leave {active} of {total} listings"))
     if all(verdict != "fails" for verdict, _, _ in findings):
-        findings.append(await _trial(client, index))
+        findings += [await _texts(client, index, settings), await _trial(client, index)]
     return findings
 
 
@@ -42,17 +43,19 @@ async def _types(client: OpenSearchClient, index: str) -> dict[str, str]:
     answer: Mapping[str, Any] = await client.request("GET", f"/{index}/_mapping")
     types: dict[str, str] = {}
     for body in answer.values():
-        _walk(body["mappings"].get("properties", {}), "", types)
+        _walk(body["mappings"].get("properties", {}), "", "", types)
     return types
 
 
-def _walk(properties: Mapping[str, Any], prefix: str, types: dict[str, str]) -> None:
+def _walk(properties: Mapping[str, Any], prefix: str, within: str, types: dict[str, str]) -> None:
     for name, field in properties.items():
-        path = prefix + name
-        if "type" in field:
-            types[path] = field["type"]
-        _walk(field.get("properties", {}), f"{path}.", types)
-        _walk(field.get("fields", {}), f"{path}.", types)
+        path, kind = prefix + name, field.get("type", "")
+        if kind:
+            types[path] = within + kind
+        # What is nested is found by queries of its own kind only.
+        inside = "nested " if kind == "nested" else within
+        _walk(field.get("properties", {}), f"{path}.", inside, types)
+        _walk(field.get("fields", {}), f"{path}.", inside, types)
 
 
 def _text_field(types: Mapping[str, str], name: str) -> Finding:
@@ -80,6 +83,18 @@ def _optional(types: Mapping[str, str], name: str, what: str, without: str) -> F
     if name:
         return "lacks", f"{what} field {name}", f"{without}; set it to '' or add it"
     return "lacks", what, without
+
+
+async def _texts(client: OpenSearchClient, index: str, settings: IndexSettings) -> Finding:
+    """Look at some listings as hits: what cannot be read of them can be neither judged nor shown."""
+    query = {"bool": {"filter": list(settings.filters)}}
+    answer = await client.request("POST", f"/{index}/_search", {"query": query, "size": SAMPLE})
+    hits = [read_hit(hit, settings.fields, 1) for hit in answer["hits"]["hits"]]
+    count = sum(bool(hit.text) for hit in hits)
+    what = "title and description"
+    if count:
+        return "works", what, f"{count} of {len(hits)} listings have a text"
+    return "fails", what, "no listing has either in _source: name them in fields.title and fields.description"
 
 
 async def _trial(client: OpenSearchClient, index: str) -> Finding:

@@ -1,6 +1,7 @@
 """Two ways in, on real OpenSearch: an index of ours that is loaded, and one that the platform already has."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,18 @@ async def test_bad_rows_are_named_one_line_each_and_the_others_loaded(place: Pla
     assert await place.ids() == {"r0", "r1"}
 
 
+async def test_a_pipe_for_refused_rows_is_left_alone(place: Place) -> None:
+    """`--rejects /dev/null` names a device, which an empty file of ours must not be taken for."""
+    pipe = place.folder / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    source = write_jsonl(place.folder / "a.jsonl", ROWS)
+    done = place.run("index", "load", str(source), "--index", place.index, "--rejects", str(pipe))
+    os.close(reader)
+    assert "5 loaded, 0 refused" in done.stderr
+    assert pipe.is_fifo()
+
+
 async def test_a_load_goes_on_where_it_stopped(place: Place) -> None:
     """A second run of the same input skips what is safe in the index; `--again` does not."""
     source = write_jsonl(place.folder / "a.jsonl", ROWS)
@@ -144,7 +157,7 @@ FOREIGN = {
         }
     }
 }
-FOREIGN_SETTINGS = {
+FOREIGN_SETTINGS: dict[str, Any] = {
     "filters": [{"term": {"live": True}}],
     "fields": {
         "id": "ids.sku", "version": "", "title": "texts.headline", "description": "texts.body",
@@ -191,6 +204,7 @@ async def test_check_says_what_works_and_what_is_missing(place: Place) -> None:
     done = place.run("index", "check", place.index, search={"indices": {place.index: FOREIGN_SETTINGS}})
     assert done.returncode == 0, done.stderr
     assert "works text field texts.headline" in done.stdout
+    assert "works title and description: 3 of 3 listings have a text" in done.stdout
     assert "lacks normalised: disguised words (leet, homoglyphs, spacing) are not found" in done.stdout
     assert "works filters: they leave 3 of 4 listings" in done.stdout
 
@@ -202,6 +216,30 @@ async def test_check_refuses_settings_that_cannot_work(place: Place) -> None:
     assert done.returncode == 4
     assert "fails text field title: the index does not have it" in done.stdout
     assert f"Mend search.indices.{place.index}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        pytest.param(
+            {"title": "headline", "text": ["texts.headline"]},
+            "fails title and description: no listing has either",
+            id="no text to show",
+        ),
+        pytest.param({"text": ["offers.body"]}, "fails text field offers.body: it is a nested text", id="nested"),
+    ],
+)
+async def test_check_refuses_what_would_find_nothing_to_show(place: Place, fields: dict[str, Any], says: str) -> None:
+    """A search would work, and no listing ever be shown: its text is not read, or its words are never found."""
+    mappings = {"properties": {"offers": {"type": "nested", "properties": {"body": {"type": "text"}}}}}
+    async with OpenSearchClient(SearchSettings(url=place.url)) as client:
+        await client.ensure_index(place.index, {"mappings": mappings})
+        source = {"texts": {"headline": "plug gummies"}, "ids": {"sku": "s0"}, "offers": [{"body": "zaza"}]}
+        await client.request("PUT", f"/{place.index}/_doc/1", source, {"refresh": "true"})
+    settings = {"filters": [], "fields": {**FOREIGN_SETTINGS["fields"], "id": "", **fields}}
+    done = place.run("index", "check", place.index, search={"indices": {place.index: settings}})
+    assert done.returncode == 4, done.stdout
+    assert says in done.stdout
 
 
 def test_a_missing_index_is_named(place: Place) -> None:
