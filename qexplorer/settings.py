@@ -6,7 +6,7 @@ Sources, the first wins: arguments, environment (`QEXPLORER_SEARCH__URL=…`), t
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -275,6 +275,23 @@ def _read_file(path: Path) -> dict[str, Any]:
     return value
 
 
+def _refuse_slips(names: Iterable[str]) -> None:
+    """Raise ConfigError for a variable that is meant for a setting and would be passed over."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    meant = {
+        f"QEXPLORER_{section}_{name}".upper(): f"QEXPLORER_{section}__{name}".upper()
+        for section, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, Section)
+        for name in kind.model_fields
+    }
+    for name in map(str.upper, names):
+        section = name.removeprefix("QEXPLORER_").partition("__")[0].lower()
+        if name in meant:
+            raise ConfigError(f"the variable {name} names no setting", remedy=f"Write it {meant[name]}")
+        if name.startswith("QEXPLORER_") and "__" in name and section not in sections:
+            raise ConfigError(f"the variable {name} names no setting", remedy=f"There are {', '.join(sections)}")
+
+
 @contextmanager
 def _config_file(config: Path | None) -> Iterator[None]:
     before = os.environ.get("QEXPLORER_CONFIG")
@@ -295,6 +312,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     Raises ConfigError that names the file or the field. Values are left out of the message, since some are
     secrets.
     """
+    _refuse_slips(os.environ)
     named = config or (Path(path) if (path := os.environ.get("QEXPLORER_CONFIG")) else None)
     if named is not None and not named.is_file():
         raise ConfigError(f"the settings file {named} does not exist", remedy="Give the path of a YAML file")

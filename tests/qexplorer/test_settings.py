@@ -66,6 +66,28 @@ def test_topics_may_be_listed_in_the_environment(monkeypatch: pytest.MonkeyPatch
     assert load_settings().kafka.topics.flags == ("urgent", "flagged")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        pytest.param("QEXPLORER_SEARCH_MAX_QPS", "Write it QEXPLORER_SEARCH__MAX_QPS", id="one underscore"),
+        pytest.param("qexplorer_kafka_brokers", "Write it QEXPLORER_KAFKA__BROKERS", id="in small letters"),
+        pytest.param("QEXPLORER_SERCH__MAX_QPS", "There are search, kafka, ", id="no such section"),
+    ],
+)
+def test_a_slip_in_a_variable_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, name: str, says: str) -> None:
+    """The default would hold instead, and a search be asked 200 times a second that may be asked 5 times."""
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(ConfigError, match=f"{name.upper()} names no setting. {says}"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["QEXPLORER_WORKER_PORT", "QEXPLORER_WORKER_SERVICE_HOST", "QEXPLORER_CACHE"])
+def test_what_others_set_is_no_slip(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Kubernetes tells each pod of the service `qexplorer-worker` by such variables."""
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8080")
+    assert load_settings() == load_settings()
+
+
 def test_a_variable_of_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A map is JSON there; what is none is a setting to mend, not a bug of ours."""
     monkeypatch.setenv("QEXPLORER_WORKER__EVENT_MAP", "a=b")
