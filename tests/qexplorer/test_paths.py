@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from qexplorer.errors import ConfigError
 from qexplorer.paths import cache_dir
 
 
@@ -21,3 +22,10 @@ def test_the_cache_folder(variables: dict[str, str], expected: str, monkeypatch:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_dir() == Path(expected)
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that runs under a number has none; that is no bug of ours."""
+    monkeypatch.setenv("QEXPLORER_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(ConfigError, match="Name a folder as QEXPLORER_CACHE"):
+        cache_dir()
