@@ -4,13 +4,12 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from qexplorer.errors import ConfigError
 from qexplorer.llm.adapters import resolve_adapter, trained_with
-from qexplorer.llm.engine import EngineSettings
+from qexplorer.llm.engine import EngineSettings, leaves_machine
 from qexplorer.llm.prompt import load_template
 from qexplorer.settings import Section, parse_yaml, read_text
 
@@ -121,12 +120,6 @@ def _prompt(policy: Policy, engine: EngineSettings) -> str:
             remedy="Leave its prompt out, or use that one",
         )
     return name
-
-
-def leaves_machine(engine: EngineSettings) -> bool:
-    """Whether the engine sends a listing's text to another machine."""
-    host = urlsplit(engine.base_url).hostname
-    return engine.kind == "openai" and host not in {"127.0.0.1", "localhost", "::1"}
 
 
 def parse_policies(text: str, name: str = "policies.yaml") -> Policies:

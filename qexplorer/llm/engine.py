@@ -6,6 +6,7 @@ An engine is synchronous; its host runs it in a thread or a process of its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -120,6 +121,12 @@ class EngineSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 16
+
+
+def leaves_machine(engine: EngineSettings) -> bool:
+    """Whether the engine sends a listing's text to another machine."""
+    host = urlsplit(engine.base_url).hostname
+    return engine.kind == "openai" and host not in {"127.0.0.1", "localhost", "::1"}
 
 
 def chat_messages(prompt: Prompt) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from qexplorer.llm.engine import (
     Reply,
     Sampling,
     chat_messages,
+    leaves_machine,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class OpenAIEngine:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         _check(settings)
         self._settings = settings
@@ -59,6 +60,8 @@ class OpenAIEngine:
             api_key=settings.api_key.get_secret_value() or "none",
             timeout=settings.timeout_s,
             max_retries=0,
+            # A proxy of the environment is another machine, to which text for a server on this one must not go.
+            http_client=DefaultHttpxClient(trust_env=leaves_machine(settings)),
         )
 
     @property

@@ -38,6 +38,19 @@ def test_greedy_and_samples_are_asked_for() -> None:
     assert [message["role"] for message in greedy["messages"]] == ["system", "user"]
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_a_server_on_this_machine_is_reached_past_any_proxy(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Text that may not leave this machine does not leave it by a proxy of the environment either."""
+    server, proxy = FakeOpenAIServer(), FakeOpenAIServer()
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(variable, proxy.base_url.removesuffix("/v1"))
+    with proxy, _open(server) as engine:
+        engine.generate([_prompt()], Sampling(), deadline_s=30)
+    assert proxy.requests == []
+    assert len(server.requests) == 1
+
+
 def test_long_listing_is_cut_inside_its_fence() -> None:
     """The listing is cut by characters, and its closing fence is kept."""
     server = FakeOpenAIServer()
