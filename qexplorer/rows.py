@@ -168,10 +168,12 @@ def _csv_rows(path: Path, lines: BinaryIO) -> Iterator[Row]:
     csv.field_size_limit(MOST_CELL)
     number = 1
     try:
-        with io.TextIOWrapper(lines, encoding="utf-8-sig", errors="replace", newline="") as text:
+        with io.TextIOWrapper(lines, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             for number, row in enumerate(csv.DictReader(text, strict=True), start=2):
                 if None in row:
                     yield Row(number=number, value=None, problem="more cells than the header has")
+                elif not _is_text(row.values()):
+                    yield Row(number=number, value=None, problem="not UTF-8")
                 else:
                     yield Row(number=number, value={name: cell for name, cell in row.items() if cell not in {None, ""}})
     except csv.Error as error:
@@ -179,6 +181,15 @@ def _csv_rows(path: Path, lines: BinaryIO) -> Iterator[Row]:
             f"{path} is broken CSV after row {number}: {error}",
             remedy="Close each quote, double those within a cell",
         ) from None
+
+
+def _is_text(cells: Iterable[str | None]) -> bool:
+    """Whether all bytes of the cells were UTF-8: those of another encoding stand there as lone surrogates."""
+    try:
+        "".join(filter(None, cells)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

@@ -91,6 +91,15 @@ def test_broken_csv_is_named_and_not_guessed_at(tmp_path: Path, text: str, says:
         list(read_rows(path))
 
 
+def test_a_row_of_another_encoding_is_refused(tmp_path: Path) -> None:
+    """A spreadsheet's "café" in Latin-1 would lose its last letter, and never be found, without a word."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,title\n1,caf\xe9\n2,caf\xc3\xa9\n")
+    assert [(row.value, row.problem) for row in read_rows(path)] == [
+        (None, "not UTF-8"), ({"id": "2", "title": "café"}, ""),
+    ]  # fmt: skip
+
+
 def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
     """Bytes that have changed behind its header are no bug of ours."""
     whole = bytearray(gzip.compress(b'{"id": 1}\n'))
