@@ -38,6 +38,8 @@ OVERLOADED = frozenset({429, 503, 504, "TIMEOUT"})
 HOPELESS = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 GET_CHUNK = 1_000
 WRITE_CHUNK = 500
+# A body above OpenSearch's `http.max_content_length`, 100 MB unless it is set, is refused as a whole.
+WRITE_BYTES = 10_000_000
 ROWS_CHUNK = 200
 # What reading an answer of another form than OpenSearch's raises.
 ODD = (KeyError, TypeError, ValueError, AttributeError)
@@ -185,15 +187,9 @@ class OpenSearchClient:
         """Write all by bulk and return the ids that were refused because of a conflict."""
         conflicts: set[str] = set()
         for chunk in _chunks(list(documents), WRITE_CHUNK):
-            lines: list[bytes] = []
-            for document in chunk:
-                action: dict[str, Any] = {"_id": document.id}
-                if document.seq_no >= 0 and mode is WriteMode.REPLACE:
-                    action |= {"if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
-                verb = "create" if mode is WriteMode.CREATE else "index"
-                lines += [orjson.dumps({verb: action}), orjson.dumps(dict(document.source))]
-            body = b"\n".join(lines) + b"\n"
-            conflicts |= await self._read(f"/{index}/_bulk", body, functools.partial(_refused, index, chunk))
+            for lines in _bulks([_line(document, mode) for document in chunk]):
+                read = functools.partial(_refused, index, lines)
+                conflicts |= await self._read(f"/{index}/_bulk", b"".join(lines), read)
         return conflicts
 
     async def find(
@@ -458,10 +454,32 @@ def _got(index: str, ids: Sequence[str], answer: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def _refused(index: str, documents: Sequence[Document], answer: Mapping[str, Any]) -> set[str]:
+def _line(document: Document, mode: WriteMode) -> bytes:
+    """Return what a bulk does with a document, and the document."""
+    action: dict[str, Any] = {"_id": document.id}
+    if document.seq_no >= 0 and mode is WriteMode.REPLACE:
+        action |= {"if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
+    verb = "create" if mode is WriteMode.CREATE else "index"
+    return orjson.dumps({verb: action}) + b"\n" + orjson.dumps(dict(document.source)) + b"\n"
+
+
+def _bulks(lines: Iterable[bytes]) -> Iterable[list[bytes]]:
+    """Yield the lines in groups of at most WRITE_BYTES, and a longer one alone."""
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        if group and size + len(line) > WRITE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(line)
+        size += len(line)
+    yield group
+
+
+def _refused(index: str, asked: Sequence[object], answer: Mapping[str, Any]) -> set[str]:
     """Return the ids of a bulk that were refused because of a conflict; any other refusal is an error."""
     conflicts: set[str] = set()
-    for _, item in zip(documents, answer["items"], strict=True):
+    for _, item in zip(asked, answer["items"], strict=True):
         [done] = item.values()
         status = int(done["status"])
         if status == 409:

@@ -228,6 +228,20 @@ async def test_a_refused_write_is_an_error_and_a_conflict_is_not(client: OpenSea
         await client.write("i", documents, WriteMode.CREATE)
 
 
+async def test_a_write_is_never_larger_than_opensearch_takes(
+    client: OpenSearchClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long listings go in several requests, in their order, and one that is longer than the bound alone."""
+    monkeypatch.setattr("qexplorer.search.client.WRITE_BYTES", 1000)
+    server.answer = lambda _path, body: (200, {"items": [{"index": {"status": 201}}] * (body.count(b"\n") // 2)})
+    sizes = (300, 300, 300, 2000, 10)
+    documents = [Document(id=f"d{at}", source={"text": "x" * size}) for at, size in enumerate(sizes)]
+    assert await client.write("i", documents, WriteMode.REPLACE) == set()
+    bodies = [body for _, body in server.asked]
+    ids = [[orjson.loads(line)["index"]["_id"] for line in body.splitlines()[::2]] for body in bodies]
+    assert ids == [["d0", "d1"], ["d2"], ["d3"], ["d4"]]
+
+
 async def test_the_model_supplies_words_only(client: OpenSearchClient, server: Server) -> None:
     """Whatever the words hold, they stand as a text in two match clauses behind mandatory filters."""
     words = '"} }, {"query_string": {"query": "*"'
