@@ -8,6 +8,7 @@ from qexplorer.search.client import OpenSearchClient, read_hit
 from qexplorer.settings import IndexSettings
 
 Finding = tuple[str, str, str]
+DATES = frozenset({"date", "date_nanos"})
 SAMPLE = 20
 TEXT_TYPES = frozenset({"text", "match_only_text", "search_as_you_type"})
 SORTABLE = frozenset({"keyword", "long", "integer", "short", "unsigned_long", "date", "constant_keyword"})
@@ -25,7 +26,7 @@ async def check_index(client: OpenSearchClient, index: str, settings: IndexSetti
     findings += [
         _optional(types, fields.normalised, "normalised", "disguised words (leet, homoglyphs, spacing) are not found"),
         _optional(types, fields.contacts, "contacts", "listings with the same phone or handle are not found"),
-        _optional(types, fields.updated_at, "updated at", "a query of the bank runs over everything again"),
+        _dated(types, fields.updated_at),
         _optional(types, fields.locale, "locale", "policies cannot be limited to locales"),
         _optional(types, fields.seller, "seller", "suspects do not name their seller"),
         _optional(types, fields.version, "version", "an edit is told by the hash of title and description"),
@@ -83,6 +84,13 @@ def _optional(types: Mapping[str, str], name: str, what: str, without: str) -> F
     if name:
         return "lacks", f"{what} field {name}", f"{without}; set it to '' or add it"
     return "lacks", what, without
+
+
+def _dated(types: Mapping[str, str], name: str) -> Finding:
+    kind = types.get(name, "date")
+    if kind not in DATES:
+        return "fails", f"updated at field {name}", f"it is a {kind} and no date: name a date field, or set it to ''"
+    return _optional(types, name, "updated at", "a query of the bank runs over everything again")
 
 
 async def _texts(client: OpenSearchClient, index: str, settings: IndexSettings) -> Finding:

@@ -63,7 +63,9 @@ def _filters(request: SearchRequest, fields: IndexFields) -> list[dict[str, Any]
     if request.locales and fields.locale:
         filters.append({"terms": {fields.locale: list(request.locales)}})
     if request.since is not None and fields.updated_at:
-        filters.append({"range": {fields.updated_at: {"gte": request.since.isoformat()}}})
+        # Its own format says how a platform writes its dates, such as milliseconds; this is how we write ours.
+        since = {"gte": request.since.isoformat(), "format": "strict_date_optional_time"}
+        filters.append({"range": {fields.updated_at: since}})
     return filters
 
 

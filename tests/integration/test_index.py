@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from qexplorer.search.backend import SearchRequest
 from qexplorer.search.client import OpenSearchClient
-from qexplorer.settings import SearchSettings
+from qexplorer.settings import IndexFields, IndexSettings, SearchSettings
 from qexplorer.stack import Endpoints
 
 ROWS = [{"id": f"r{n}", "title": f"plug gummies w{n}a w{n}b w{n}c", "lang": "en"} for n in range(5)]
@@ -226,12 +228,14 @@ async def test_check_refuses_settings_that_cannot_work(place: Place) -> None:
             "fails title and description: no listing has either",
             id="no text to show",
         ),
+        pytest.param({"updated_at": "changed"}, "fails updated at field changed: it is a long", id="no date"),
         pytest.param({"text": ["offers.body"]}, "fails text field offers.body: it is a nested text", id="nested"),
     ],
 )
 async def test_check_refuses_what_would_find_nothing_to_show(place: Place, fields: dict[str, Any], says: str) -> None:
     """A search would work, and no listing ever be shown: its text is not read, or its words are never found."""
-    mappings = {"properties": {"offers": {"type": "nested", "properties": {"body": {"type": "text"}}}}}
+    nested = {"type": "nested", "properties": {"body": {"type": "text"}}}
+    mappings = {"properties": {"offers": nested, "changed": {"type": "long"}}}
     async with OpenSearchClient(SearchSettings(url=place.url)) as client:
         await client.ensure_index(place.index, {"mappings": mappings})
         source = {"texts": {"headline": "plug gummies"}, "ids": {"sku": "s0"}, "offers": [{"body": "zaza"}]}
@@ -240,6 +244,25 @@ async def test_check_refuses_what_would_find_nothing_to_show(place: Place, field
     done = place.run("index", "check", place.index, search={"indices": {place.index: settings}})
     assert done.returncode == 4, done.stdout
     assert says in done.stdout
+
+
+@pytest.mark.parametrize("form", ["epoch_millis", "yyyy-MM-dd HH:mm:ss", "strict_date_optional_time"])
+async def test_what_is_new_is_found_however_the_platform_writes_its_dates(place: Place, form: str) -> None:
+    """A query that has run before asks for what has changed since, by a field whose format is not ours."""
+    now = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    written = {"epoch_millis": int(now.timestamp() * 1000), "yyyy-MM-dd HH:mm:ss": f"{now:%Y-%m-%d %H:%M:%S}"}
+    fields = IndexFields(id="", version="", normalised="", text=("title",), updated_at="changed")
+    settings = SearchSettings(url=place.url, indices={place.index: IndexSettings(fields=fields, filters=())})
+    found = []
+    async with OpenSearchClient(settings) as client:
+        mappings = {"properties": {"title": {"type": "text"}, "changed": {"type": "date", "format": form}}}
+        await client.ensure_index(place.index, {"mappings": mappings})
+        source = {"title": "plug gummies", "changed": written.get(form, now.isoformat())}
+        await client.request("PUT", f"/{place.index}/_doc/1", source, {"refresh": "true"})
+        for since in (now - timedelta(minutes=1), now + timedelta(minutes=1)):
+            request = SearchRequest(index=place.index, text="plug", normalised="plug", since=since)
+            found += await client.search([request])
+    assert [(result.total, result.problem) for result in found] == [(1, None), (0, None)]
 
 
 def test_a_missing_index_is_named(place: Place) -> None:
