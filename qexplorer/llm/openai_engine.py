@@ -3,6 +3,7 @@
 import math
 import re
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,8 @@ class OpenAIEngine:
             # A proxy of the environment is another machine, to which text for a server on this one must not go.
             http_client=DefaultHttpxClient(trust_env=leaves_machine(settings)),
         )
+        # As the library does with a client of its own: a command opens an engine and ends.
+        weakref.finalize(self, self._client.close)
 
     @property
     def version(self) -> EngineVersion:
