@@ -50,9 +50,10 @@ def extract(
             replies, versions = engines.reply(batch)
             ms = (time.monotonic() - started) * 1000 / len(batch)
             for (flag, policy), reply, version in zip(batch, replies, versions, strict=True):
+                text = flag.listing.text[: settings.explore.max_text]  # as when it is explored
                 proposal = propose(
-                    flag.listing.text,
-                    normalise(flag.listing.text),
+                    text,
+                    normalise(text),
                     reply,
                     contact_key=b"",
                     triage=opened,
