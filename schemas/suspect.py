@@ -43,7 +43,8 @@ class Suspect(Wire):
     the platform raised by itself, 2 for the sibling of one that was found through a suspect, and so on.
     `also_found_by` are the words of the seed's other searches that found it: the more, the stronger the evidence.
     `near_duplicates` are the ids of listings found with it that say nearly the same. `policy_priority` is that of its
-    policy, 1 the most urgent: queues that are not one pool can be ordered by it first.
+    policy, 1 the most urgent: queues that are not one pool can be ordered by it first. `highlights` are parts of the
+    listing by field, as it has them, with what matched between U+2068 and U+2069: a page has to escape them.
     """
 
     review_key: Id

@@ -71,7 +71,7 @@ def _filters(request: SearchRequest, fields: IndexFields) -> list[dict[str, Any]
 
 def _highlight(request: SearchRequest, fields: IndexFields) -> dict[str, Any]:
     highlight: dict[str, Any] = {
-        # Isolates: invisible marks that no listing's markup can imitate once they are stripped from its text.
+        # Isolates: a page that escapes the text, as it has to, can still tell what matched.
         "pre_tags": [MARK_START],
         "post_tags": [MARK_END],
         "number_of_fragments": 2,
